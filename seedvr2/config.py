@@ -1,0 +1,109 @@
+"""Configurations: Hydra composes them, constructors are their schema.
+
+A mapping with `_target_` becomes a call of that class or function; with `_partial_: true` it becomes a recipe that waits for
+the rest of its arguments. Keys that the target does not take are errors, found before anything runs.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seedvr2.errors import UserError
+
+ALLOWED = ("seedvr2.", "torch.optim.")  # a config from the internet must not be able to name anything else
+
+
+def folder() -> Path:
+    """Where the configs are: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next(path for path in (package / "configs", package.parent / "configs") if path.is_dir())
+
+
+def load(name: str, overrides: Sequence[str] = (), *, extra: Path | None = None) -> DictConfig:
+    """Compose `configs/<name>.yaml` with command-line overrides; `extra` is a further folder to find configs in.
+
+    Raises UserError for unknown groups, options and keys.
+    """
+    GlobalHydra.instance().clear()
+    search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(folder())):
+            return compose(name, overrides=[*overrides, *search])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"configuration: {_one_line(error)}") from error
+
+
+def plain(config: DictConfig) -> dict:
+    """Resolved config as plain containers. Raises UserError for unresolvable or missing (`???`) values."""
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {_one_line(error)}") from error
+
+
+def build(node, where: str = "config"):
+    """Build what a plain config describes: mappings with `_target_` become objects or recipes, others stay containers.
+
+    A recipe is a `functools.partial` whose attribute `config` is the mapping it came from. where: name for error messages.
+    """
+    if isinstance(node, Mapping):
+        if "_target_" not in node:
+            return {key: build(value, f"{where}.{key}") for key, value in node.items()}
+        target = resolve(node["_target_"], where)
+        arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
+        is_recipe = node.get("_partial_", False)
+        check_arguments(target, arguments, where, complete=not is_recipe)
+        built = {key: build(value, f"{where}.{key}") for key, value in arguments.items()}
+        if not is_recipe:
+            return target(**built)
+        recipe = functools.partial(target, **built)
+        recipe.config = dict(node)
+        return recipe
+    if isinstance(node, list | tuple):
+        return [build(value, f"{where}[{i}]") for i, value in enumerate(node)]
+    return node
+
+
+def resolve(name: str, where: str) -> Callable:
+    """The class or function with a dotted name, from this package or torch.optim only."""
+    if not name.startswith(ALLOWED):
+        raise UserError(f"{where}._target_ is {name!r}: only names from {' and '.join(ALLOWED)} may be built")
+    parts = name.split(".")
+    for i in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:i]))
+        except ModuleNotFoundError as error:
+            if not (error.name and name.startswith(error.name)):
+                raise
+            continue
+        try:
+            return functools.reduce(getattr, parts[i:], found)
+        except AttributeError:
+            break
+    raise UserError(f"{where}._target_ is {name!r}, which does not exist: check its spelling")
+
+
+def check_arguments(target: Callable, arguments: Mapping, where: str, *, complete: bool) -> None:
+    """Raise UserError if `target` does not take one of the arguments, or (complete) needs one that is absent."""
+    parameters = inspect.signature(target).parameters
+    for key in arguments:
+        if key not in parameters:
+            close = difflib.get_close_matches(key, parameters, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(parameters)}"
+            raise UserError(f"{where} has an unknown key {key!r} for {target.__qualname__}: {advice}")
+    needed = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if complete and (absent := [name for name in needed if name not in arguments]):
+        raise UserError(f"{where} lacks the key {absent[0]!r} that {target.__qualname__} needs: add it")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

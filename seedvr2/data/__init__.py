@@ -1,0 +1,1 @@
+"""Training data: clean clips, their degradation, and batches of pairs."""

@@ -1,0 +1,90 @@
+"""What one application of a degradation carries along: its generator, target size and record of drawn parameters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from seedvr2.errors import UserError
+
+Range = tuple[float, float]
+
+
+class Draw:
+    """The random generator of one clip, the size its degradation must reach, and the parameters drawn so far.
+
+    `target` is (height, width) in pixels. `record` receives one plain dict per applied operation, in order.
+    """
+
+    def __init__(self, rng: np.random.Generator, target: tuple[int, int], record: list[dict] | None = None):
+        self.rng = rng
+        self.target = target
+        self.record = [] if record is None else record
+
+    def happens(self, probability: float) -> bool:
+        """Whether an event of this probability takes place; one draw even when it is certain."""
+        return bool(self.rng.random() < probability)
+
+    def uniform(self, span: Range) -> float:
+        """A number drawn uniformly from a range."""
+        return float(self.rng.uniform(*span))
+
+    def choose(self, odds: Mapping[str, float]) -> str:
+        """A name drawn with its odds, which need not sum to one."""
+        weights = np.array(list(odds.values()))
+        return list(odds)[int(self.rng.choice(len(weights), p=weights / weights.sum()))]
+
+    def walk(self, span: Range, step: float, *, frames: int) -> list[float]:
+        """One value per frame: a uniform start, then steps of at most `step` either way, kept inside the range."""
+        values = [self.uniform(span)]
+        for move in self.rng.uniform(-step, step, frames - 1):
+            values.append(float(np.clip(values[-1] + move, *span)))
+        return values
+
+
+class Operation(Protocol):
+    """One step of a degradation: float32 (T,H,W,3) RGB, nominally in [0,1], to the same at a possibly other size.
+
+    Values may leave [0,1] between steps; what needs 8 bits clips and rounds first.
+    """
+
+    def __call__(self, clip: np.ndarray, draw: Draw) -> np.ndarray: ...
+
+
+def span_of(name: str, values: Sequence[float]) -> Range:
+    """A checked (low, high) pair from a configuration list; raises UserError if it is not an ordered pair."""
+    values = tuple(float(value) for value in values)
+    if len(values) != 2 or values[0] > values[1]:
+        raise UserError(f"{name} is {list(values)}; give two numbers [low, high]")
+    return values
+
+
+def odds_of(name: str, odds: Mapping[str, float], allowed: Sequence[str]) -> dict[str, float]:
+    """Checked odds per name from a configuration mapping; raises UserError for unknown names or useless numbers."""
+    odds = {str(key): float(value) for key, value in odds.items()}
+    unknown = sorted(set(odds) - set(allowed))
+    if unknown:
+        raise UserError(f"{name} has the unknown entry {unknown[0]!r}; choose from {', '.join(allowed)}")
+    if any(value < 0 for value in odds.values()) or sum(odds.values()) <= 0:
+        raise UserError(f"{name} is {odds}; give odds that are not negative and not all zero")
+    return odds
+
+
+def steps_of(drift: Mapping[str, float] | None, allowed: Sequence[str]) -> dict[str, float]:
+    """The largest change per frame of each drifting parameter, zero where absent; raises UserError for unknown names."""
+    steps = dict.fromkeys(allowed, 0.0)
+    for name, step in (drift or {}).items():
+        if name not in steps or float(step) < 0:
+            raise UserError(f"drift has the entry {name}: {step}; give steps >= 0 of {', '.join(allowed)}")
+        steps[name] = float(step)
+    return steps
+
+
+def to_bytes(frame: np.ndarray) -> np.ndarray:
+    """The frame as uint8 (H,W,3): clipped first, because unclipped values would wrap around."""
+    return np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+
+
+def to_floats(frame: np.ndarray) -> np.ndarray:
+    """The uint8 frame as float32 in [0,1]."""
+    return frame.astype(np.float32) / np.float32(255)

@@ -1,0 +1,44 @@
+"""The degradation that makes low-quality training clips: an ordered list of random operations (SeedVR2 §4).
+
+The paper follows UAV, UAV follows RealBasicVSR: two rounds of blur, resize, noise and JPEG with a video codec after
+each. `configs/degradation/uav.yaml` lists these operations with all numbers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from seedvr2.data.degradation.draw import Draw, Operation, to_bytes, to_floats
+from seedvr2.errors import UserError
+
+
+class Degradation:
+    """Turn clean clips into low-quality ones of 1/`target_scale` the height and width.
+
+    Everything random comes from the generator given to the call, so equal generators give equal bytes.
+    """
+
+    def __init__(self, ops: Sequence[Operation], target_scale: int = 4):
+        self.ops = tuple(ops)
+        self.target_scale = int(target_scale)
+
+    def __call__(self, clip: np.ndarray, rng: np.random.Generator, *, record: list[dict] | None = None) -> np.ndarray:
+        """The degraded clip: float32 (T,H/s,W/s,3) on the 8-bit grid of [0,1], from float32 (T,H,W,3) in [0,1].
+
+        `record` receives one plain dict of drawn parameters per operation that was applied. Raises UserError if the
+        clip's sides are not multiples of the scale or the operations do not end at the target size.
+        """
+        height, width = clip.shape[1:3]
+        if height % self.target_scale or width % self.target_scale:
+            raise UserError(f"a clip of {height}x{width} cannot be reduced by {self.target_scale}; give multiples of it")
+        draw = Draw(rng, (height // self.target_scale, width // self.target_scale), record)
+        frames = len(clip)
+        for operation in self.ops:
+            clip = operation(clip, draw)
+        if clip.shape[1:3] != draw.target:
+            raise UserError(
+                f"the degradation ends at {clip.shape[1]}x{clip.shape[2]} instead of {draw.target[0]}x{draw.target[1]}; "
+                "put a TargetResize after the last operation that changes the size"
+            )
+        assert len(clip) == frames, f"the degradation turned {frames} frames into {len(clip)}"
+        return to_floats(to_bytes(clip))

@@ -1,0 +1,34 @@
+"""What the network sees beside the noisy latent: the LQ latent, a mask, and optional noise on the condition."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seedvr2.flow.path import noised
+
+
+def restoration_condition(lq: Tensor) -> Tensor:
+    """LQ latent (t, h, w, 16) -> condition (t, h, w, 17): a mask channel of ones says "restore this"."""
+    return torch.cat([lq, torch.ones_like(lq[..., :1])], dim=-1)
+
+
+def restoration_input(samples: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+    """Per clip (t, h, w, 16) and (t, h, w, 17) -> all clips packed as network input (sum of t*h*w, 33)."""
+    clips = [torch.cat([x, c], dim=-1).flatten(0, 2) for x, c in zip(samples, conditions, strict=True)]
+    return torch.cat(clips)
+
+
+def noised_condition(lq: Tensor, noise: Tensor, timestep: float | Tensor) -> Tensor:
+    """LQ latent diffused to an early timestep, so that the network does not trust synthetic LQ too much (§3.1 of SeedVR)."""
+    return noised(lq, noise, timestep)
+
+
+def pack(clips: Sequence[Tensor]) -> Tensor:
+    """Clips (t, h, w, C) -> rows (sum of t*h*w, C)."""
+    return torch.cat([clip.flatten(0, 2) for clip in clips])
+
+
+def unpack(rows: Tensor, sizes: Sequence[tuple[int, int, int]]) -> list[Tensor]:
+    """Rows (sum of t*h*w, C) -> clips (t, h, w, C)."""
+    return [part.unflatten(0, size) for part, size in zip(rows.split([t * h * w for t, h, w in sizes]), sizes, strict=True)]

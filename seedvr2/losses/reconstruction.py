@@ -1,0 +1,75 @@
+"""Losses of the autoencoder: perceptual distances between frames, and the patch discriminators."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from seedvr2.errors import UserError
+
+
+class RandomConvDistance(nn.Module):
+    """Perceptual distance without downloaded weights: features of a fixed random convolution pyramid, unit-normalised.
+
+    seed fixes the filters; levels halves the resolution that many times.
+    """
+
+    def __init__(self, *, seed: int = 0, width: int = 32, levels: int = 3):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        channels = [3, *[width] * levels]
+        for level, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+            weight = torch.randn(b, a, 3, 3, generator=generator)
+            weight -= weight.mean(dim=(1, 2, 3), keepdim=True)  # blind to flat areas: details, not brightness
+            self.register_buffer(f"weight{level}", weight / weight.flatten(1).norm(dim=1)[:, None, None, None])
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """a, b: (N, 3, H, W) in [-1, 1] -> scalar."""
+        total = 0.0
+        for weight in self.buffers():
+            a, b = (F.leaky_relu(F.conv2d(x, weight, padding=1), 0.2) for x in (a, b))
+            scale = torch.sqrt(b.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-4).detach()
+            total = total + ((a - b) / scale).abs().mean()
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        return total / len(list(self.buffers()))
+
+
+class LpipsDistance(nn.Module):
+    """LPIPS (VGG) of the `lpips` package; needs `pip install seedvr2[metrics]` and its downloaded weights."""
+
+    def __init__(self, *, network: str = "vgg"):
+        super().__init__()
+        try:
+            import lpips  # optional and slow to import
+        except ImportError as error:
+            raise UserError("perceptual loss 'lpips' needs the package lpips: pip install 'seedvr2[metrics]'") from error
+        self.distance = lpips.LPIPS(net=network, verbose=False).requires_grad_(False)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """a, b: (N, 3, H, W) in [-1, 1] -> scalar."""
+        return self.distance(a, b).mean()
+
+
+class PatchCritic(nn.Module):
+    """Patch discriminator of frames (3 x 4 x 4 convolutions also see time in clips), spectral norm on every layer."""
+
+    def __init__(self, *, width: int = 32, levels: int = 3):
+        super().__init__()
+        channels = [3, *(width * 2**i for i in range(levels))]
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv3d(a, b, (3, 4, 4), stride=(1, 2, 2), padding=(1, 1, 1)))
+            for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.score = spectral_norm(nn.Conv3d(channels[-1], 1, (3, 3, 3), padding=1))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """clip: (B, 3, T, H, W) in [-1, 1] -> patch logits (B, 1, T, H', W')."""
+        for layer in self.layers:
+            clip = F.leaky_relu(layer(clip), 0.2)
+        return self.score(clip)
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, *, limit: float = 1e4) -> Tensor:
+    """Weight that gives the adversarial loss the reconstruction loss's gradient norm at the decoder's last layer."""
+    norms = [torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)]
+    return (norms[0] / (norms[1] + 1e-4)).clamp(0, limit).detach()

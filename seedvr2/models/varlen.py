@@ -1,0 +1,38 @@
+"""Attention over sequences of different lengths packed in one row: torch varlen on CUDA, equal-length batches elsewhere."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def varlen_attention(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]], *, backend: str = "auto") -> Tensor:
+    """Softmax attention inside each sequence, both directions, scale 1/sqrt(D).
+
+    q, k, v: (P, H, D), sequences one after the other. runs: (count, length) of consecutive equally long sequences.
+    backend: `varlen` (CUDA, bf16 or fp16), `bucketed` (anywhere, any float type) or `auto`.
+    """
+    if backend == "auto":
+        backend = "varlen" if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) else "bucketed"
+    if backend == "varlen":
+        return _varlen(q, k, v, runs)
+    if backend == "bucketed":
+        return _bucketed(q, k, v, runs)
+    raise ValueError(f"attention backend {backend!r} is unknown: use 'auto', 'varlen' or 'bucketed'")
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]]) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # its import initialises CUDA extensions: only where they are used
+
+    lengths = torch.tensor([length for count, length in runs for _ in range(count)], dtype=torch.int32)
+    starts = F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)).to(q.device, non_blocking=True)
+    longest = max(length for _, length in runs)
+    return varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), starts, starts, longest, longest)
+
+
+def _bucketed(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]]) -> Tensor:
+    parts = []
+    sizes = [count * length for count, length in runs]
+    for run, *qkv in zip(runs, q.split(sizes), k.split(sizes), v.split(sizes), strict=True):
+        batch = [x.unflatten(0, run).transpose(1, 2) for x in qkv]  # (count, H, length, D)
+        parts.append(F.scaled_dot_product_attention(*batch).transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)

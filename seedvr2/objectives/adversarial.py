@@ -1,0 +1,148 @@
+"""Adversarial post-training (§3.1, §3.3): a one-step generator against a discriminator made of the diffusion network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seedvr2.data.batch import Batch
+from seedvr2.flow.condition import pack
+from seedvr2.flow.path import TOTAL, clean_estimate
+from seedvr2.flow.timesteps import shifted
+from seedvr2.losses.adversarial import perturbation_penalty, perturbed
+from seedvr2.losses.matching import Comparison
+from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
+from seedvr2.objectives.restoration import (
+    Condition,
+    ConditionNoise,
+    PromptOdds,
+    plain_condition,
+    run,
+    same_timestep,
+    training_condition,
+    velocities,
+)
+from seedvr2.optim.schedule import constant
+from seedvr2.optim.trainee import Trainee, frozen
+
+
+class Term(NamedTuple):
+    """A weighted generator loss."""
+
+    loss: Callable[[Comparison], Tensor]
+    weight: float = 1.0
+
+
+class AdversarialPostTraining:
+    """Alternate one discriminator and one generator update on the same clips.
+
+    gan: loss of both players. terms: further generator losses by name. r1, r2: weights of the approximated penalties on real and
+    fake clips, with perturbations of standard deviation sigma; normalize_by_sigma divides the penalty by sigma squared.
+    discriminator_weights: name of the multi-step generator that the discriminator's trunk starts from (the un-distilled base).
+    timestep_shift: shift of the discriminator's uniformly drawn timestep.
+    """
+
+    def __init__(
+        self,
+        *,
+        build: Build,
+        weights: Weights,
+        iterations: int,
+        generator: Recipe,
+        discriminator: Recipe,
+        prompts: Recipe,
+        gan,
+        optim: Callable,
+        discriminator_optim: Callable | None = None,
+        schedule: Callable[[int, int], float] = constant,
+        terms: Mapping[str, Term] | None = None,
+        r1: float = 1000.0,
+        r2: float = 1000.0,
+        sigma: float = 0.1,
+        normalize_by_sigma: bool = False,
+        timestep_shift: float = 1.0,
+        discriminator_weights: str = "base/generator",
+        generator_weights: str = "generator",
+        ema: float | None = 0.995,
+        prompt_odds: Mapping[str, float] | None = None,
+        condition_noise: Mapping[str, float] | None = None,
+    ):
+        purpose = "adversarial post-training needs a generator to start from"
+        self.generator = build("generator", generator, weights.require(generator_weights, purpose=purpose))
+        self.prompts = build("prompts", prompts, weights.require("prompts", purpose=purpose), trainable=False)
+        trunk = weights.require(discriminator_weights, "initial/generator", purpose="the discriminator starts from a base")
+        self.discriminator = build("discriminator", discriminator, trunk)
+        self.recipes = {"generator": generator, "discriminator": discriminator, "prompts": prompts}
+        shared = {"total": iterations, "schedule": schedule, "max_norm": None}
+        self.student = Trainee({"generator": self.generator}, optimizer=optim, ema=ema, **shared)
+        self.critic = Trainee({"discriminator": self.discriminator}, optimizer=discriminator_optim or optim, **shared)
+        self.stateful = {"student": self.student, "critic": self.critic}
+        self.averaged = self.student.averaged
+        self.gan, self.terms = gan, dict(terms or {})
+        self.r1, self.r2, self.sigma = r1, r2, sigma
+        self.penalty_scale = 1 / sigma**2 if normalize_by_sigma else 1.0
+        self.timestep_shift = timestep_shift
+        self.odds = PromptOdds(**(prompt_odds or {}))
+        self.condition_noise = ConditionNoise(**(condition_noise or {"clean_share": 0.4}))
+
+    def step(self, batches: Sequence[Batch]) -> Metrics:
+        """Update the discriminator, then the generator against it."""
+        d = self.critic.update(batches, self.discriminator_loss)
+        with frozen(self.discriminator):
+            g = self.student.update(batches, self.generator_loss)
+        return {f"d/{name}": value for name, value in d.items()} | {f"g/{name}": value for name, value in g.items()}
+
+    def generate(self, condition: Condition, noise: list[Tensor]) -> list[Tensor]:
+        """The one-step result x = z - v(z, T) of each clip (t, h, w, 16)."""
+        field = velocities(self.generator, noise, condition, same_timestep(TOTAL, noise))
+        return [clean_estimate(z, v, TOTAL) for z, v in zip(noise, field, strict=True)]
+
+    def judge(self, clips: list[Tensor], condition: Condition, timesteps: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits in fp32 (B,) and tapped features of clean clips; the timestep is only an input, no noise is added."""
+        logits, features = run(self.discriminator, clips, condition, timesteps)
+        return logits.float(), features
+
+    def discriminator_loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """GAN loss and both penalties; all four passes share condition, text and timestep."""
+        condition, noise, timesteps = self._draw(batch, "d")
+        with torch.no_grad():
+            fake = self.generate(condition, noise)
+        near_real = perturbed(batch.hq, batch.normal("d/r1"), self.sigma)
+        near_fake = perturbed(fake, batch.normal("d/r2"), self.sigma)
+        logits, _ = self.judge([*batch.hq, *fake, *near_real, *near_fake], condition.repeated(4), timesteps.repeat(4))
+        real, false, real_near, false_near = logits.chunk(4)
+        gan = self.gan.discriminator(false, real)
+        r1, r2 = perturbation_penalty(real, real_near), perturbation_penalty(false, false_near)
+        loss = gan + self.penalty_scale * (self.r1 * r1 + self.r2 * r2)
+        slopes = {"r1_slope": r1 / self.sigma**2, "r2_slope": r2 / self.sigma**2}
+        return loss, {"gan": gan, "r1": r1, "r2": r2, **slopes, "margin": (real - false).mean()}
+
+    def generator_loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """GAN loss and the weighted terms; the discriminator must be frozen."""
+        condition, noise, timesteps = self._draw(batch, "g")
+        fake = self.generate(condition, noise)
+        fake_logits, fake_features = self.judge(fake, condition, timesteps)
+        with torch.no_grad():
+            real_logits, real_features = self.judge(batch.hq, condition, timesteps)
+        pair = Comparison(pack(fake), pack(batch.hq), fake_logits, real_logits, fake_features, real_features)
+        gan = self.gan.generator(fake_logits, real_logits)
+        parts = {name: term.loss(pair) for name, term in self.terms.items()}
+        loss = gan + sum(self.terms[name].weight * part for name, part in parts.items())
+        return loss, {"gan": gan, **parts}
+
+    def _draw(self, batch: Batch, player: str) -> tuple[Condition, list[Tensor], Tensor]:
+        """Fresh condition noise, text, z and discriminator timestep for one player's update."""
+        condition = training_condition(batch, self.prompts, self.odds, self.condition_noise, f"{player}/condition")
+        times = [TOTAL * shifted(draw, self.timestep_shift) for draw in batch.uniform(f"{player}/t")]
+        noise = batch.normal(f"{player}/noise")
+        return condition, noise, torch.tensor(times, dtype=torch.float32, device=noise[0].device)
+
+    def preview(self, batch: Batch) -> list[Tensor]:
+        """Restore in one step."""
+        return self.generate(plain_condition(batch, self.prompts("positive")), batch.normal("preview"))
+
+    def export(self) -> dict[str, Exported]:
+        """The averaged generator, the discriminator, and the prompts."""
+        networks = {"generator": self.generator, "discriminator": self.discriminator, "prompts": self.prompts}
+        return {name: Exported(networks[name], recipe) for name, recipe in self.recipes.items()}

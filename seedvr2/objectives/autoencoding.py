@@ -1,0 +1,135 @@
+"""Training the causal video VAE (§3.1 of SeedVR): L1, KL, perceptual distance, and late a patch discriminator."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedvr2.data.batch import Batch
+from seedvr2.losses.adversarial import Hinge
+from seedvr2.losses.reconstruction import adaptive_weight
+from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
+from seedvr2.optim.schedule import constant
+from seedvr2.optim.trainee import Trainee, frozen
+
+
+class Spread:
+    """Running standard deviation of the latents, whose inverse becomes the latent scale."""
+
+    def __init__(self, decay: float = 0.98):
+        self.decay, self.variance = decay, None
+
+    def update(self, latents: Tensor) -> None:
+        """Take in the latents of one step."""
+        variance = latents.detach().double().var()
+        self.variance = variance if self.variance is None else self.variance.lerp(variance, 1 - self.decay)
+
+    def scale(self) -> float:
+        """Factor that brings latents to unit standard deviation."""
+        return float(self.variance.rsqrt())
+
+    def state_dict(self) -> dict:
+        return {"variance": self.variance}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.variance = state["variance"]
+
+
+class Autoencoding:
+    """Reconstruct clips from a sampled posterior; clips of a step have one size.
+
+    perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
+    adversarial_start: share of the stage after which the adversarial loss joins.
+    """
+
+    def __init__(
+        self,
+        *,
+        build: Build,
+        weights: Weights,
+        iterations: int,
+        vae: Recipe,
+        optim: Callable,
+        schedule: Callable[[int, int], float] = constant,
+        max_norm: float | None = 1.0,
+        ema: float | None = 0.999,
+        kl: float = 1e-4,
+        perceptual: nn.Module | None = None,
+        perceptual_weight: float = 1.0,
+        critic: Recipe | None = None,
+        critic_optim: Callable | None = None,
+        adversarial_weight: float = 0.5,
+        adversarial_start: float = 0.8,
+    ):
+        self.recipe = vae
+        self.vae = build("vae", vae, weights.find("vae"))
+        shared = {"total": iterations, "schedule": schedule, "max_norm": max_norm}
+        self.student = Trainee({"vae": self.vae}, optimizer=optim, ema=ema, **shared)
+        self.spread = Spread()
+        self.stateful = {"student": self.student, "spread": self.spread}
+        self.averaged = self.student.averaged
+        self.critic = build("critic", critic, None) if critic else None
+        if self.critic:
+            self.judge = Trainee({"critic": self.critic}, optimizer=critic_optim or optim, **shared)
+            self.stateful["judge"] = self.judge
+        self.gan = Hinge()
+        device = next(self.vae.parameters()).device
+        self.perceptual = perceptual.to(device) if perceptual else None
+        self.kl, self.perceptual_weight, self.adversarial_weight = kl, perceptual_weight, adversarial_weight
+        self.critic_start = round(adversarial_start * iterations)
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether the discriminator takes part by now."""
+        return self.critic is not None and self.student.step >= self.critic_start
+
+    def step(self, batches: Sequence[Batch]) -> Metrics:
+        """Update the VAE, then (late) the patch discriminator."""
+        if not self.adversarial:
+            return self.student.update(batches, self.loss)
+        with frozen(self.critic):
+            logs = self.student.update(batches, self.loss)
+        d = self.judge.update(batches, self.critic_loss)
+        return logs | {f"critic/{name}": value for name, value in d.items()}
+
+    def reconstruct(self, batch: Batch, purpose: str) -> tuple[Tensor, Tensor, object]:
+        """Clips (B, 3, T, H, W), their reconstruction from a sampled posterior, and the posterior."""
+        clips = torch.stack(batch.hq).transpose(1, 2)
+        posterior = self.vae.encode(clips)
+        noise = [draws.normal(purpose, posterior.mean[0]) for draws in batch.draws]
+        return clips, self.vae.decode(posterior.sample(torch.stack(noise))), posterior
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Reconstruction, KL, perceptual and (late) adversarial loss of the VAE."""
+        clips, made, posterior = self.reconstruct(batch, "posterior")
+        self.spread.update(posterior.mean)
+        parts = {"l1": F.l1_loss(made, clips), "kl": posterior.kl().mean()}
+        loss = parts["l1"] + self.kl * parts["kl"]
+        if self.perceptual:
+            frames = [x.transpose(1, 2).flatten(0, 1) for x in (made, clips)]
+            parts["perceptual"] = self.perceptual(*frames)
+            loss = loss + self.perceptual_weight * parts["perceptual"]
+        if self.adversarial:
+            scores = self.critic(made)
+            parts["gan"] = self.gan.generator(scores, scores)
+            balance = adaptive_weight(loss, parts["gan"], self.vae.decoder.conv_out.weight)
+            loss = loss + self.adversarial_weight * balance * parts["gan"]
+        parts["psnr"] = -10 * torch.log10(torch.mean((made - clips) ** 2) / 4)
+        return loss, parts
+
+    def critic_loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Hinge loss of the patch discriminator."""
+        with torch.no_grad():
+            clips, made, _ = self.reconstruct(batch, "critic/posterior")
+        loss = self.gan.discriminator(self.critic(made), self.critic(clips))
+        return loss, {"loss": loss}
+
+    def preview(self, batch: Batch) -> list[Tensor]:
+        """Reconstruction from the posterior mean."""
+        clips = [clip.transpose(0, 1)[None] for clip in batch.hq]
+        return [self.vae.decode(self.vae.encode(clip).mean)[0].transpose(0, 1) for clip in clips]
+
+    def export(self) -> dict[str, Exported]:
+        """The averaged VAE and its latent scale."""
+        return {"vae": Exported(self.vae, self.recipe, {"scale": self.spread.scale()})}

@@ -1,0 +1,89 @@
+"""Base training: multi-step flow matching from noise to the clean latent, given the LQ latent (§3.1; SeedVR)."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from seedvr2.data.batch import Batch
+from seedvr2.flow.condition import pack, unpack
+from seedvr2.flow.path import noised, velocity
+from seedvr2.flow.sampler import euler
+from seedvr2.flow.timesteps import logit_normal, shift_by_resolution, trailing
+from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
+from seedvr2.objectives.restoration import (
+    ConditionNoise,
+    PromptOdds,
+    packed_field,
+    plain_condition,
+    training_condition,
+    velocities,
+)
+from seedvr2.optim.schedule import constant
+from seedvr2.optim.trainee import Trainee
+
+
+class FlowMatching:
+    """Regress the velocity `noise - clean` at a logit-normal timestep moved by the resolution shift.
+
+    prompt_odds: odds of positive, negative and null prompt. condition_noise: noise on the LQ latent.
+    preview_steps: Euler steps of the preview.
+    """
+
+    def __init__(
+        self,
+        *,
+        build: Build,
+        weights: Weights,
+        iterations: int,
+        generator: Recipe,
+        prompts: Recipe,
+        optim: Callable,
+        schedule: Callable[[int, int], float] = constant,
+        max_norm: float | None = 1.0,
+        ema: float | None = 0.9998,
+        prompt_odds: Mapping[str, float] | None = None,
+        condition_noise: Mapping[str, float] | None = None,
+        loc: float = 0.0,
+        scale: float = 1.0,
+        preview_steps: int = 8,
+    ):
+        self.recipes = {"generator": generator, "prompts": prompts}
+        networks = {name: build(name, recipe, weights.find(name)) for name, recipe in self.recipes.items()}
+        self.generator, self.prompts = networks["generator"], networks["prompts"]
+        self.student = Trainee(
+            networks, optimizer=optim, total=iterations, schedule=schedule, max_norm=max_norm, ema=ema
+        )
+        self.stateful = {"student": self.student}
+        self.averaged = self.student.averaged
+        self.odds = PromptOdds(**(prompt_odds or {"positive": 0.85, "negative": 0.05, "null": 0.10}))
+        self.condition_noise = ConditionNoise(**(condition_noise or {}))
+        self.loc, self.scale, self.preview_steps = loc, scale, preview_steps
+
+    def step(self, batches: Sequence[Batch]) -> Metrics:
+        """One optimizer step."""
+        return self.student.update(batches, self.loss)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Mean squared error of the predicted velocity."""
+        condition = training_condition(batch, self.prompts, self.odds, self.condition_noise)
+        noise = batch.normal("noise")
+        times = [
+            shift_by_resolution(logit_normal(draws.normal("t", torch.zeros(())), loc=self.loc, scale=self.scale), size)
+            for draws, size in zip(batch.draws, batch.sizes, strict=True)
+        ]
+        samples = [noised(*clip, t.item()) for *clip, t in zip(batch.hq, noise, times, strict=True)]
+        when = torch.stack(times).to(noise[0].device)
+        predicted = velocities(self.generator, samples, condition, when)
+        target = [velocity(*clip) for clip in zip(batch.hq, noise, strict=True)]
+        loss = torch.mean((pack(predicted) - pack(target)) ** 2)
+        return loss, {"loss": loss}
+
+    def preview(self, batch: Batch) -> list[Tensor]:
+        """Restore by a few Euler steps without guidance."""
+        field = packed_field(self.generator, plain_condition(batch, self.prompts("positive")))
+        return unpack(euler(field, pack(batch.normal("preview")), trailing(self.preview_steps)), batch.sizes)
+
+    def export(self) -> dict[str, Exported]:
+        """The generator and its prompts."""
+        return {name: Exported(self.student.networks[name], recipe) for name, recipe in self.recipes.items()}

@@ -1,0 +1,55 @@
+"""What the trainer knows of a training method."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from seedvr2.data.batch import Batch
+
+Metrics = dict[str, Tensor]
+Recipe = Callable[..., nn.Module]
+
+
+class Build(Protocol):
+    """Makes networks, wherever and however they live."""
+
+    def __call__(self, name: str, recipe: Recipe, weights: Path | None, *, trainable: bool = True) -> nn.Module:
+        """Build a network with fresh weights seeded by `name`, or with those of a file."""
+
+
+class Weights(Protocol):
+    """Where the networks of earlier stages lie."""
+
+    def find(self, *names: str) -> Path | None:
+        """First file among names like `generator` (the latest) or `base/generator` (of one stage)."""
+
+    def require(self, *names: str, purpose: str) -> Path:
+        """The same, but a clear error if there is none."""
+
+
+class Exported(NamedTuple):
+    """A network to write to a file, the recipe to build it again, and facts its users need."""
+
+    network: nn.Module
+    recipe: Recipe
+    facts: Mapping[str, float | str] = {}
+
+
+class Objective(Protocol):
+    """A training method. It owns its trainees, and one `step` updates them all."""
+
+    stateful: Mapping[str, object]  # trainees and other things with state_dict and load_state_dict, by name
+
+    def step(self, batches: Sequence[Batch]) -> Metrics:
+        """One training step on the micro-batches of a global batch."""
+
+    def preview(self, batch: Batch) -> list[Tensor]:
+        """What the averaged networks make of a batch, in the form of `batch.hq`."""
+
+    def export(self) -> dict[str, Exported]:
+        """Networks of this stage by name; called while averaged weights are in place."""
+
+    def averaged(self):
+        """Context in which the networks carry their averaged weights."""

@@ -1,0 +1,106 @@
+"""The restoration problem as network input: what every latent objective feeds to generator, teacher and discriminator."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seedvr2.data.batch import Batch, Size
+from seedvr2.flow.condition import noised_condition, pack, restoration_condition, restoration_input, unpack
+from seedvr2.flow.path import TOTAL
+from seedvr2.flow.sampler import guided
+from seedvr2.flow.timesteps import shift_by_resolution
+
+
+class Condition(NamedTuple):
+    """What is given about each clip of a batch."""
+
+    latents: list[Tensor]  # per clip (t, h, w, 17): LQ latent and mask
+    texts: list[Tensor]  # per clip (n, text_dim)
+
+    @property
+    def sizes(self) -> list[Size]:
+        """Latent size (t, h, w) of each clip."""
+        return [tuple(latent.shape[:3]) for latent in self.latents]
+
+    def repeated(self, times: int) -> "Condition":
+        """The same clips several times in a row."""
+        return Condition(self.latents * times, self.texts * times)
+
+
+class PromptOdds(NamedTuple):
+    """How often a training sample sees each prompt; they sum to one."""
+
+    positive: float = 0.9
+    negative: float = 0.0
+    null: float = 0.1
+
+    def pick(self, draw: float) -> str:
+        """The prompt for a uniform draw in [0, 1)."""
+        if draw < self.positive:
+            return "positive"
+        return "negative" if draw < self.positive + self.negative else "null"
+
+
+class ConditionNoise(NamedTuple):
+    """Noise on the LQ latent: timestep U(0, limit) * 1000, moved by the resolution shift; none for a share of samples."""
+
+    limit: float = 0.25
+    clean_share: float = 0.0
+
+    def timestep(self, draw: float, size: Size) -> float:
+        """Timestep in [0, 1000] for a uniform draw in [0, 1)."""
+        if draw < self.clean_share:
+            return 0.0
+        share = (draw - self.clean_share) / (1 - self.clean_share)
+        return min(TOTAL, shift_by_resolution(TOTAL * self.limit * share, size))
+
+
+def training_condition(
+    batch: Batch, prompts: nn.Module, odds: PromptOdds, noise: ConditionNoise, purpose: str = "condition"
+) -> Condition:
+    """The condition of each clip with random noise and prompt; `purpose` names the draws."""
+    latents = [
+        restoration_condition(noised_condition(lq, extra, noise.timestep(draw, tuple(lq.shape[:3]))))
+        for lq, extra, draw in zip(batch.lq, batch.normal(f"{purpose}/noise"), batch.uniform(f"{purpose}/level"), strict=True)
+    ]
+    return Condition(latents, [prompts(odds.pick(draw)) for draw in batch.uniform(f"{purpose}/text")])
+
+
+def plain_condition(batch: Batch, text: Tensor) -> Condition:
+    """The condition at inference: the LQ latent as it is, one prompt (n, text_dim)."""
+    return Condition([restoration_condition(lq) for lq in batch.lq], [text] * len(batch.lq))
+
+
+def run(network: nn.Module, samples: Sequence[Tensor], condition: Condition, timesteps: Tensor):
+    """Call a generator or discriminator on clips (t, h, w, 16) at timesteps (B,)."""
+    vid = restoration_input(samples, condition.latents)
+    lengths = [len(text) for text in condition.texts]
+    return network(vid, torch.cat(condition.texts), condition.sizes, lengths, timesteps)
+
+
+def velocities(network: nn.Module, samples: Sequence[Tensor], condition: Condition, timesteps: Tensor) -> list[Tensor]:
+    """Velocity of each clip (t, h, w, 16), in fp32."""
+    return unpack(run(network, samples, condition, timesteps).float(), condition.sizes)
+
+
+def same_timestep(timestep: float, clips: Sequence[Tensor]) -> Tensor:
+    """One timestep for all clips: (B,) fp32 on their device."""
+    return torch.full((len(clips),), timestep, dtype=torch.float32, device=clips[0].device)
+
+
+def packed_field(
+    network: nn.Module, condition: Condition, negative: Condition | None = None, scale: float = 1.0, rescale: float = 0.0
+) -> Callable[[Tensor, float], Tensor]:
+    """Velocity field of packed clips (rows, 16) for a sampler, guided if scale is not 1."""
+
+    def field(x: Tensor, timestep: float) -> Tensor:
+        clips = unpack(x, condition.sizes)
+        when = same_timestep(timestep, clips)
+        positive = pack(velocities(network, clips, condition, when))
+        if scale == 1.0:
+            return positive
+        return guided(positive, pack(velocities(network, clips, negative, when)), scale, rescale=rescale)
+
+    return field

@@ -1,0 +1,22 @@
+"""Exponential moving average of weights, in fp32."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Ema:
+    """average <- decay * average + (1 - decay) * weights, after every optimizer step."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], decay: float):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA decay {decay} must be in [0, 1)")
+        self.decay = decay
+        self.average = {name: value.detach().float().clone() for name, value in parameters.items()}
+
+    @torch.no_grad()
+    def update(self, parameters: Mapping[str, Tensor]) -> None:
+        """Take one step towards the current weights."""
+        ours = list(self.average.values())
+        torch._foreach_lerp_(ours, [parameters[name].detach().float() for name in self.average], 1 - self.decay)

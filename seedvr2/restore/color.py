@@ -1,0 +1,46 @@
+"""Colour fixes: give the restored picture the colours of its input.
+
+Restoration models drift in colour. Both fixes keep the detail of the restored picture (`content`) and take the
+colours of the resized input (`style`): `wavelet_color_fix` replaces everything coarser than about 32 pixels,
+`adain_color_fix` matches the mean and spread of each channel.
+"""
+
+import torch
+import torch.nn.functional as F
+
+RADII = (1, 2, 4, 8, 16)  # one per wavelet level, in pixels
+EPSILON = 1e-5
+
+
+def wavelet_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """The fine detail of `content` on the low frequencies of `style`; all (T,3,H,W), about [-1,1], not clamped."""
+    return content - low_frequencies(content) + low_frequencies(style)
+
+
+def low_frequencies(frames: torch.Tensor) -> torch.Tensor:
+    """(T,C,H,W) after five levels of ever wider [1 2 1]/4 smoothing in both directions, edges repeated."""
+    for radius in RADII:
+        frames = _smooth(frames, radius)
+    return frames
+
+
+def _smooth(frames: torch.Tensor, radius: int) -> torch.Tensor:
+    height, width = frames.shape[-2:]
+    padded = F.pad(frames, (0, 0, radius, radius), mode="replicate")
+    rows = (padded[..., :height, :] + padded[..., 2 * radius :, :]) / 4 + frames / 2
+    padded = F.pad(rows, (radius, radius, 0, 0), mode="replicate")
+    return (padded[..., :width] + padded[..., 2 * radius :]) / 4 + rows / 2
+
+
+def adain_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """`content` with the mean and spread of each frame's channels taken from `style`; all (T,3,H,W)."""
+    content_mean, content_spread = _statistics(content)
+    style_mean, style_spread = _statistics(style)
+    return (content - content_mean) / content_spread * style_spread + style_mean
+
+
+def _statistics(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    # The released variance is the unbiased one; a single pixel has none.
+    pixels = frames.shape[-2] * frames.shape[-1]
+    variance = frames.var(dim=(-2, -1), keepdim=True, correction=min(1, pixels - 1))
+    return frames.mean(dim=(-2, -1), keepdim=True), (variance + EPSILON).sqrt()

@@ -1,0 +1,144 @@
+"""Where the networks of a model lie: bundled, made by a training run, or released.
+
+Nothing is downloaded here. A model is three networks' files: the autoencoder, the generator and the text embedding.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import huggingface_hub
+import torch
+
+from seedvr2.errors import UserError
+from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
+from seedvr2.models.released import RELEASED, dit_from_released, load_released, read_state_dict, vae_from_released
+
+TINY = "tiny"
+BUNDLED = Path(__file__).resolve().parents[1] / "assets" / TINY
+OWN_FILES = ("vae.safetensors", "generator.safetensors", "prompts.safetensors")
+RELEASED_FILES = {
+    size: ("ema_vae.pth", f"seedvr2_ema_{size}.pth", "pos_emb.pt") for size in ("3b", "7b")
+}  # autoencoder, generator, text embedding
+REPOSITORIES = {"3b": "ByteDance-Seed/SeedVR2-3B", "7b": "ByteDance-Seed/SeedVR2-7B"}
+WEIGHTS_VARIABLE = "SEEDVR2_WEIGHTS"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of one model, all of which exist. `origin` says in words where they were found."""
+
+    name: str
+    origin: str
+    vae: Path
+    generator: Path
+    prompts: Path
+    released: str | None = None  # "3b" or "7b" for released weights, whose format differs from ours
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to run: its generator and codec, and the embedding (M, text_dim) of its positive prompt."""
+
+    generator: torch.nn.Module
+    codec: LatentCodec
+    prompt: torch.Tensor
+
+
+def find_model(name: str | None, *, has_gpu: bool) -> ModelFiles:
+    """The files of a model named tiny, 3b, 7b or by a folder; None chooses released weights on a GPU, else tiny.
+
+    A folder is a model folder, a stage of a run, or a run, of which the newest finished stage is taken. Raises
+    UserError, with the places where it looked, if there is no such model.
+    """
+    if name is None:
+        available = [released_files(size) for size in RELEASED_FILES] if has_gpu else []
+        return next((files for files in available if files is not None), None) or _bundled()
+    if name == TINY:
+        return _bundled()
+    if name in RELEASED_FILES:
+        return released_files(name) or _missing_released(name)
+    if not Path(name).is_dir():
+        known = ", ".join((TINY, *RELEASED_FILES))
+        raise UserError(f"there is no model {name}; give {known} or the folder of a model or training run")
+    return _from_folder(Path(name))
+
+
+def released_files(size: str) -> ModelFiles | None:
+    """The released files of one size in $SEEDVR2_WEIGHTS or the Hugging Face cache, or None."""
+    for origin, files in (
+        (f"from ${WEIGHTS_VARIABLE}", _in_weights_folder(size)),
+        ("from the Hugging Face cache", _in_cache(size)),
+    ):
+        if files is not None:
+            return ModelFiles(size, origin, *files, released=size)
+    return None
+
+
+def load_released_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str) -> Model:
+    """Load released weights strictly, onto a device; raises UserError that names the file if they do not fit."""
+    with torch.device("meta"):  # tensors go from the mapped file to the device, without a second copy in memory
+        generator = dit_from_released(RELEASED[files.released], None)
+    load_released(generator, read_state_dict(files.generator))
+    vae = vae_from_released(RELEASED["vae"], read_state_dict(files.vae))
+    for network in (generator, vae):
+        network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return Model(generator, LatentCodec(vae, RELEASED_SCALE, posterior), _released_prompt(files.prompts))
+
+
+def _released_prompt(path: Path) -> torch.Tensor:
+    try:
+        prompt = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every kind of damage has its own exception
+        raise UserError(f"{path} cannot be read as a tensor ({error}); fetch it again") from error
+    if not (isinstance(prompt, torch.Tensor) and prompt.ndim == 2):
+        raise UserError(f"{path} is not a table of text embeddings; fetch it again")
+    return prompt
+
+
+def _bundled() -> ModelFiles:
+    files = _own_files(BUNDLED)
+    if files is None:
+        raise UserError(f"the bundled model is missing from {BUNDLED}; install the package again or give --model")
+    return ModelFiles(TINY, "bundled", *files)
+
+
+def _from_folder(folder: Path) -> ModelFiles:
+    final = folder / "final"
+    stages = sorted(folder.glob("*/final"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for place in (folder, final, *stages):
+        files = _own_files(place)
+        if files is not None:
+            return ModelFiles(str(folder), f"from {place}", *files)
+    raise UserError(f"{folder} holds no finished model; it should contain {', '.join(OWN_FILES)}")
+
+
+def _own_files(folder: Path) -> tuple[Path, ...] | None:
+    files = tuple(folder / name for name in OWN_FILES)
+    return files if all(file.is_file() for file in files) else None
+
+
+def _in_weights_folder(size: str) -> tuple[Path, ...] | None:
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise UserError(f"${WEIGHTS_VARIABLE} is {named}, which is not a folder; correct or unset it")
+    for folder in (Path(named), Path(named) / REPOSITORIES[size].split("/")[1]):
+        files = tuple(folder / name for name in RELEASED_FILES[size])
+        if all(file.is_file() for file in files):
+            return files
+    return None
+
+
+def _in_cache(size: str) -> tuple[Path, ...] | None:
+    found = [huggingface_hub.try_to_load_from_cache(REPOSITORIES[size], name) for name in RELEASED_FILES[size]]
+    return tuple(map(Path, found)) if all(isinstance(path, str) for path in found) else None
+
+
+def _missing_released(size: str) -> NoReturn:
+    raise UserError(
+        f"the released {size} weights are not on this machine; put {', '.join(RELEASED_FILES[size])} of"
+        f" huggingface.co/{REPOSITORIES[size]} into a folder and set {WEIGHTS_VARIABLE} to it"
+    )

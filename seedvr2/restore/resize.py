@@ -1,0 +1,120 @@
+"""Sizes and resampling: the output size, bicubic resizing, padding, and the released model's area rule.
+
+The released preprocessing scales to a target area and then crops to multiples of 16. `area_size` and `divisible_crop`
+keep that rule for comparisons; restoration itself pads instead, so that no content is lost.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from seedvr2.errors import UserError
+
+LARGEST_SIDE = 16384  # the limit of H.264 encoders
+
+
+class Size(NamedTuple):
+    """A picture's size in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+class Crop(NamedTuple):
+    """A rectangle inside a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def parse_size(text: str) -> Size:
+    """The size written as WIDTHxHEIGHT, for instance 1280x720; raises UserError for anything else."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--size {text} is not a size; write WIDTHxHEIGHT, for instance 1280x720")
+    return Size(int(parts[1]), int(parts[0]))
+
+
+def target_size(
+    height: int, width: int, *, scale: float | None = None, short_side: int | None = None, size: Size | None = None
+) -> Size:
+    """The output size of a height x width input, from exactly one of a factor, a short side or an exact size.
+
+    Sides that do not come out whole are rounded to the nearest even number, which every video format can hold.
+    Raises UserError for sizes that make no sense.
+    """
+    assert (scale is not None) + (short_side is not None) + (size is not None) == 1
+    if size is not None:
+        target, request = Size(*size), f"--size {size}"
+    elif short_side is not None:
+        request = f"--short-side {short_side}"
+        if short_side <= 0:
+            raise UserError(f"{request} makes no sense; give a positive number of pixels")
+        short = min(height, width)
+        target = Size(*(short_side if side == short else _whole(side * short_side / short) for side in (height, width)))
+    else:
+        request = f"--scale {scale:g}"
+        if not 0 < scale <= LARGEST_SIDE:
+            raise UserError(f"{request} makes no sense; give a positive factor, for instance 4")
+        target = Size(_whole(height * scale), _whole(width * scale))
+    check_size(target, request=request, source=Size(height, width))
+    return target
+
+
+def check_size(size: Size, *, request: str, source: Size) -> None:
+    """Raise UserError, naming the request and the input's size, for a size that no picture can have."""
+    made = f"{request} makes an output of {size} pixels from {source}"
+    if min(size) < 1:
+        raise UserError(f"{made}; ask for a larger size")
+    if max(size) > LARGEST_SIDE:
+        raise UserError(f"{made}, and a side may have at most {LARGEST_SIDE}; ask for a smaller size")
+
+
+def _whole(length: float) -> int:
+    return int(length) if length == int(length) else 2 * round(length / 2)
+
+
+def resize_frame(frame: np.ndarray, size: Size) -> torch.Tensor:
+    """A uint8 (H,W,3) frame as float (3,H',W') in [-1,1], resized as the released pipeline does."""
+    picture = torch.from_numpy(frame).permute(2, 0, 1).float().div_(255)
+    return bicubic(picture[None], size)[0].clamp_(0, 1).mul_(2).sub_(1)
+
+
+def bicubic(frames: torch.Tensor, size: Size) -> torch.Tensor:
+    """(T,3,H,W) frames resized with the antialiased bicubic filter (a = -0.5); values may overshoot their range."""
+    if tuple(frames.shape[-2:]) == tuple(size):
+        return frames.clone()
+    return F.interpolate(frames, tuple(size), mode="bicubic", antialias=True, align_corners=False)
+
+
+def pad_to_multiple(frame: torch.Tensor, multiple: int) -> torch.Tensor:
+    """(3,H,W) with its last row and column repeated until both sides are multiples; crop to [:, :H, :W] to undo."""
+    height, width = frame.shape[-2:]
+    return F.pad(frame[None], (0, -width % multiple, 0, -height % multiple), mode="replicate")[0]
+
+
+def area_size(height: int, width: int, *, area: float) -> Size:
+    """The released rule: the size of about `area` pixels with the aspect ratio of height x width."""
+    factor = math.sqrt(area / (height * width))
+    return Size(round(height * factor), round(width * factor))
+
+
+def divisible_crop(height: int, width: int, *, multiple: int = 16) -> Crop:
+    """The released rule: the centred rectangle whose sides are the largest multiples that fit."""
+    inner_height, inner_width = height - height % multiple, width - width % multiple
+    return Crop(round((height - inner_height) / 2), round((width - inner_width) / 2), inner_height, inner_width)
+
+
+def area_resize(frames: torch.Tensor, *, area: float, multiple: int = 16) -> torch.Tensor:
+    """The released preprocessing of frames (T,3,H,W) in [0,1]: area resize, clamp, centre crop; result in [-1,1]."""
+    resized = bicubic(frames, area_size(*frames.shape[-2:], area=area)).clamp(0, 1)
+    top, left, height, width = divisible_crop(*resized.shape[-2:], multiple=multiple)
+    return resized[..., top : top + height, left : left + width] * 2 - 1

@@ -1,0 +1,59 @@
+"""`python -m seedvr2.train +experiment=...`: train the stages of an experiment, or continue where it stopped."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from seedvr2 import config
+from seedvr2.errors import UserError, main_guard
+from seedvr2.training.tracker import Tracker
+from seedvr2.training.trainer import Interrupted, Trainer
+
+USED = {"run", "stages", "track"}  # built here; the other keys are parts that these refer to
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compose the config, check all of it, train."""
+    parser = argparse.ArgumentParser(
+        prog="seedvr2.train", description=__doc__, epilog="example: python -m seedvr2.train +experiment=debug run.dir=runs/debug"
+    )
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides: +experiment=NAME, run.dir=DIR, group=option, key=value")
+    parser.add_argument("--config-dir", type=Path, help="a further folder with configs of your own, laid out like configs/")
+    parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
+    options = parser.parse_args(arguments)
+    with main_guard("seedvr2.train"):
+        settings = config.plain(config.load("train", options.overrides, extra=options.config_dir))
+        if options.cfg:
+            print(yaml.safe_dump(settings, sort_keys=False), end="")
+            return
+        run, stages, track = build(settings)
+        run.start(settings)
+        try:
+            Trainer(run, stages, Tracker(run.folder, **track)).fit()
+        except Interrupted as stop:
+            print(stop)
+            sys.exit(130)
+        print(f"finished: {run.folder}")
+
+
+def build(settings: dict):
+    """Run, stages and tracker arguments from a plain config; raises UserError for any key that nothing takes."""
+    for name, part in settings.items():
+        if name not in USED and not (isinstance(part, dict) and "_target_" in part):
+            raise UserError(f"configuration: {name!r} is not a part of the training config: it needs a _target_, or remove it")
+    built = {name: config.build(part, name) for name, part in settings.items()}
+    if not built["stages"]:
+        raise UserError("configuration: there are no stages: choose an experiment, for example +experiment=debug")
+    config.check_arguments(Tracker, settings["track"], "track", complete=False)
+    stages = [stage for chain in built["stages"].values() for stage in chain]
+    names = [stage.name for stage in stages]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"configuration: two stages are named {repeated.pop()!r}: give each its own name")
+    return built["run"], stages, built["track"]
+
+
+if __name__ == "__main__":
+    main()

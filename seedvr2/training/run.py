@@ -1,0 +1,69 @@
+"""A run: its folder, its settings, and the wish to stop early."""
+
+import signal
+from pathlib import Path
+
+import torch
+import yaml
+
+from seedvr2.errors import UserError
+from seedvr2.training.files import whole
+
+
+class Run:
+    """Settings of a training run.
+
+    dir: its folder. seed: of everything random. weights: what to start from (see `training.weights.Catalogue`).
+    device: auto, cpu or cuda. precision: fp32 or bf16 (autocast); auto is bf16 on CUDA. threads: CPU threads, null for all cores.
+    """
+
+    def __init__(
+        self,
+        *,
+        dir: str,
+        seed: int = 0,
+        weights: str | dict | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ):
+        self.folder = Path(dir)
+        self.seed, self.weights = seed, weights
+        if device not in ("auto", "cpu", "cuda"):
+            raise UserError(f"run.device is {device!r}: use auto, cpu or cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("run.device is 'cuda', but no CUDA device is available: use run.device=cpu")
+        self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        if precision not in ("auto", "fp32", "bf16"):
+            raise UserError(f"run.precision is {precision!r}: use auto, fp32 or bf16")
+        self.half = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        self.threads = threads
+        self.interrupted = False
+
+    def start(self, config: dict) -> None:
+        """Make the folder, write the resolved config, watch for SIGTERM and SIGINT."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"run.dir {str(self.folder)!r} cannot be made ({error.strerror}): choose another folder") from error
+        path = self.folder / "config.yaml"
+        text = yaml.safe_dump(config, sort_keys=False)
+        if path.is_file() and path.read_text() != text:
+            print(f"note: the configuration differs from the one {path} was started with; the old one is kept as config.old.yaml")
+            path.replace(path.with_name("config.old.yaml"))
+        with whole(path) as temporary:
+            temporary.write_text(text)
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame) -> None:
+        if self.interrupted:  # the second time means now
+            raise KeyboardInterrupt
+        self.interrupted = True
+        print(f"\n{signal.Signals(number).name}: saving after this step", flush=True)
+
+    def autocast(self) -> torch.autocast:
+        """Context of a training step: bf16 where it is wanted."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)

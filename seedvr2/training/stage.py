@@ -1,0 +1,82 @@
+"""Stages: a name, an objective, its data, and a number of iterations."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from seedvr2.errors import UserError
+from seedvr2.flow.timesteps import halvings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training phase. objective and feed are recipes, built when the stage starts.
+
+    accumulate: micro-batches per step. save_every, preview_every: cadence in steps, 0 for never.
+    """
+
+    name: str
+    objective: Callable
+    feed: Callable
+    iterations: int
+    accumulate: int = 1
+    save_every: int = 500
+    preview_every: int = 0
+
+    def __post_init__(self):
+        if self.iterations < 1 or self.accumulate < 1:
+            raise UserError(f"stage {self.name!r} needs iterations and accumulate of at least 1: got "
+                            f"{self.iterations} and {self.accumulate}")
+
+
+def single(
+    *,
+    name: str,
+    objective: Callable,
+    feed: Callable,
+    iterations: int,
+    accumulate: int = 1,
+    save_every: int = 500,
+    preview_every: int = 0,
+) -> list[Stage]:
+    """One stage."""
+    return [Stage(name, objective, feed, iterations, accumulate, save_every, preview_every)]
+
+
+def distillation_chain(
+    *,
+    name: str,
+    objective: Callable,
+    feed: Callable,
+    from_steps: int,
+    to_steps: int,
+    iterations: int | Sequence[int],
+    stride: int = 2,
+    guidance: float = 7.5,
+    accumulate: int = 1,
+    save_every: int = 500,
+    preview_every: int = 0,
+) -> list[Stage]:
+    """One stage per division of the number of steps, `<name>_64to32` and on; guidance applies to the first only (§4).
+
+    iterations: of every stage, or a list with one number per stage.
+    """
+    try:
+        pairs = halvings(from_steps, to_steps, stride)
+    except ValueError as error:
+        raise UserError(f"stage {name!r}: {error}") from error
+    counts = [iterations] * len(pairs) if isinstance(iterations, int) else list(iterations)
+    if len(counts) != len(pairs):
+        raise UserError(f"stage {name!r} lists {len(counts)} iteration counts for {len(pairs)} distillations: give {len(pairs)}")
+    return [
+        Stage(
+            f"{name}_{teacher}to{student}",
+            functools.partial(objective, steps=teacher, stride=stride, guidance=guidance if i == 0 else 1.0),
+            feed,
+            counts[i],
+            accumulate,
+            save_every,
+            preview_every,
+        )
+        for i, (teacher, student) in enumerate(pairs)
+    ]
