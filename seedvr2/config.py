@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -38,7 +39,7 @@ def load(name: str, overrides: Sequence[str] = (), *, extra: Path | None = None)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folder())):
             return compose(name, overrides=[*overrides, *search])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
 
 
@@ -106,4 +107,4 @@ def check_arguments(target: Callable, arguments: Mapping, where: str, *, complet
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or (_one_line(error.__cause__) if error.__cause__ else type(error).__name__)

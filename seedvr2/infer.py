@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from seedvr2.errors import UserError, main_guard
 from seedvr2.io.images import is_image, read_image, write_image
@@ -203,7 +202,8 @@ def load_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, p
     for network in (generator, vae):
         network.to(device=device, dtype=dtype).eval().requires_grad_(False)
     scale = float(read_metadata(files.vae)["scale"])
-    return Model(generator, LatentCodec(vae, scale, posterior), load_file(files.prompts)["positive"])
+    prompt = load_network(files.prompts)("positive").detach()
+    return Model(generator, LatentCodec(vae, scale, posterior), prompt)
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -17,6 +17,9 @@ from seedvr2.errors import UserError
 
 UNSPECIFIED_COLORSPACE = 2
 HIGH_DEFINITION_HEIGHT = 720
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .y4m .h264 .h265 .mxf .vob".split()
+)
 HIGH_DYNAMIC_RANGE_CURVES = (16, 18)  # PQ, HLG
 
 _log = logging.getLogger(__name__)
@@ -137,6 +140,11 @@ class Video:
             for frame in frames:
                 self.damaged += int(frame.is_corrupt)
                 yield frame
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether the file name says video; the content is not read."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def open_video(path: str | Path, *, threads: int = 0) -> Video:

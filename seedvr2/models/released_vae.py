@@ -58,15 +58,20 @@ def _build_arguments(config: Mapping[str, object]) -> dict:
     """Return the arguments of `VideoVAE`, or raise `UserError` for a configuration it cannot follow."""
     unknown = sorted(set(config) - BUILD_KEYS.keys() - FIXED.keys() - WITHOUT_EFFECT)
     if unknown:
-        raise UserError(f"the VAE configuration has unknown keys {', '.join(unknown)}: only the released VAE is supported")
+        raise UserError(f"the VAE configuration has unknown keys {', '.join(unknown)}: give that of the released VAE")
     missing = sorted(BUILD_KEYS.keys() - config.keys())
     if missing:
         raise UserError(f"the VAE configuration lacks {', '.join(missing)}: give the `model` part of the released file")
     plain = {key: _plain(value) for key, value in config.items()}
-    unsupported = [f"{key} = {plain[key]!r}" for key in FIXED if key in plain and plain[key] != FIXED[key]]
-    if unsupported:
-        wanted = ", ".join(f"{key} = {FIXED[key]!r}" for key in FIXED if key in plain and plain[key] != FIXED[key])
-        raise UserError(f"the VAE configuration has {', '.join(unsupported)}: only {wanted} is supported")
+    faults = [
+        f"{key} = {plain[key]!r} (must be {value!r})" for key, value in FIXED.items() if plain.get(key, value) != value
+    ]
+    for key in BUILD_KEYS:
+        counts, kind = (plain[key], "a list of numbers") if key == "block_out_channels" else ((plain[key],), "a number")
+        if not isinstance(counts, tuple) or not all(isinstance(count, int) for count in counts):
+            faults.append(f"{key} = {plain[key]!r} (must be {kind})")
+    if faults:
+        raise UserError(f"the VAE configuration has unsupported values: {', '.join(faults)}")
     return {name: plain[key] for key, name in BUILD_KEYS.items()}
 
 

@@ -26,7 +26,7 @@ from seedvr2.optim.trainee import Trainee
 class FlowMatching:
     """Regress the velocity `noise - clean` at a logit-normal timestep moved by the resolution shift.
 
-    prompt_odds: odds of positive, negative and null prompt. condition_noise: noise on the LQ latent.
+    prompt_odds: odds of the negative and the null prompt (dropout), else the positive one. condition_noise: noise on the LQ latent.
     preview_steps: Euler steps of the preview.
     """
 
@@ -56,7 +56,7 @@ class FlowMatching:
         )
         self.stateful = {"student": self.student}
         self.averaged = self.student.averaged
-        self.odds = PromptOdds(**(prompt_odds or {"positive": 0.85, "negative": 0.05, "null": 0.10}))
+        self.odds = PromptOdds(**(prompt_odds or {"negative": 0.05}))
         self.condition_noise = ConditionNoise(**(condition_noise or {}))
         self.loc, self.scale, self.preview_steps = loc, scale, preview_steps
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from seedvr2.data.batch import Batch
@@ -14,6 +15,8 @@ Recipe = Callable[..., nn.Module]
 
 class Build(Protocol):
     """Makes networks, wherever and however they live."""
+
+    device: torch.device
 
     def __call__(self, name: str, recipe: Recipe, weights: Path | None, *, trainable: bool = True) -> nn.Module:
         """Build a network with fresh weights seeded by `name`, or with those of a file."""

@@ -30,17 +30,16 @@ class Condition(NamedTuple):
 
 
 class PromptOdds(NamedTuple):
-    """How often a training sample sees each prompt; they sum to one."""
+    """How often a training sample sees the negative or (dropout) the null prompt instead of the positive one."""
 
-    positive: float = 0.9
     negative: float = 0.0
-    null: float = 0.1
+    dropout: float = 0.1
 
     def pick(self, draw: float) -> str:
         """The prompt for a uniform draw in [0, 1)."""
-        if draw < self.positive:
-            return "positive"
-        return "negative" if draw < self.positive + self.negative else "null"
+        if draw < self.negative:
+            return "negative"
+        return "null" if draw < self.negative + self.dropout else "positive"
 
 
 class ConditionNoise(NamedTuple):

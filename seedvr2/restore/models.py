@@ -17,7 +17,8 @@ from seedvr2.models.released import RELEASED, dit_from_released, load_released, 
 
 TINY = "tiny"
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / TINY
-OWN_FILES = ("vae.safetensors", "generator.safetensors", "prompts.safetensors")
+GENERATOR_FILE = "generator.safetensors"
+OWN_FILES = ("vae.safetensors", GENERATOR_FILE, "prompts.safetensors")
 RELEASED_FILES = {
     size: ("ema_vae.pth", f"seedvr2_ema_{size}.pth", "pos_emb.pt") for size in ("3b", "7b")
 }  # autoencoder, generator, text embedding
@@ -49,8 +50,8 @@ class Model:
 def find_model(name: str | None, *, has_gpu: bool) -> ModelFiles:
     """The files of a model named tiny, 3b, 7b or by a folder; None chooses released weights on a GPU, else tiny.
 
-    A folder is a model folder, a stage of a run, or a run, of which the newest finished stage is taken. Raises
-    UserError, with the places where it looked, if there is no such model.
+    A folder is a model folder, a stage of a run, or a run, of which the newest finished stage with a generator is
+    taken. Raises UserError if there is no such model.
     """
     if name is None:
         available = [released_files(size) for size in RELEASED_FILES] if has_gpu else []
@@ -98,25 +99,32 @@ def _released_prompt(path: Path) -> torch.Tensor:
 
 
 def _bundled() -> ModelFiles:
-    files = _own_files(BUNDLED)
-    if files is None:
+    files = tuple(BUNDLED / name for name in OWN_FILES)
+    if not all(file.is_file() for file in files):
         raise UserError(f"the bundled model is missing from {BUNDLED}; install the package again or give --model")
     return ModelFiles(TINY, "bundled", *files)
 
 
 def _from_folder(folder: Path) -> ModelFiles:
-    final = folder / "final"
-    stages = sorted(folder.glob("*/final"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for place in (folder, final, *stages):
-        files = _own_files(place)
-        if files is not None:
-            return ModelFiles(str(folder), f"from {place}", *files)
-    raise UserError(f"{folder} holds no finished model; it should contain {', '.join(OWN_FILES)}")
+    """The generator of a model folder, a stage, or the newest stage of a run that has one, and what belongs to it."""
+    places = [folder, folder / "final", *_newest_first(folder)]
+    home = next((place for place in places if (place / GENERATOR_FILE).is_file()), None)
+    if home is None:
+        raise UserError(f"{folder} holds no finished model; it should contain {', '.join(OWN_FILES)}")
+    # A stage exports what it trained, so the autoencoder usually lies in an earlier stage of the same run.
+    run = home.parents[1] if home.name == "final" else home
+    earlier = [place for place in _newest_first(run) if place.stat().st_mtime <= home.stat().st_mtime]
+    found = {}
+    for name in OWN_FILES:
+        place = next((place for place in (home, *earlier) if (place / name).is_file()), None)
+        if place is None:
+            raise UserError(f"there is no {name} for the generator in {home}; copy the one it was trained with there")
+        found[name] = place / name
+    return ModelFiles(str(folder), f"from {home}", *found.values())
 
 
-def _own_files(folder: Path) -> tuple[Path, ...] | None:
-    files = tuple(folder / name for name in OWN_FILES)
-    return files if all(file.is_file() for file in files) else None
+def _newest_first(run: Path) -> list[Path]:
+    return sorted(run.glob("*/final"), key=lambda place: place.stat().st_mtime, reverse=True)
 
 
 def _in_weights_folder(size: str) -> tuple[Path, ...] | None:

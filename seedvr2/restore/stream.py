@@ -5,7 +5,6 @@ The autoencoder runs causally with a history and gives the same result for any c
 change results, so it is chosen once for a video. Noise is keyed by the position of a latent frame, never by chunks.
 """
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
@@ -15,21 +14,19 @@ from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import SPACE, TIME
 from seedvr2.models.vae.causal import Carry
+from seedvr2.randomness import torch_generator
 
 Restore = Callable[[torch.Tensor, int], torch.Tensor]  # (latents (t,h,w,C), position of the first) -> restored ones
 
 
-def keyed_noise(seed: int, purpose: str, position: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal noise (float32, CPU) that depends on its key and shape alone, on every run and device."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{position}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-    return torch.randn(shape, generator=generator)
-
-
 def latent_noise(seed: int, purpose: str, position: int, shape: tuple[int, int, int, int]) -> torch.Tensor:
-    """Noise of shape (t,h,w,C) for the latent frames position … position+t-1, each with its own key."""
+    """Standard normal (t,h,w,C), float32 on the CPU, for the latent frames position … position+t-1 of a stream.
+
+    Each latent frame is drawn from its own key, so it is the same in every chunk, window, run and device.
+    """
     count, *frame = shape
-    return torch.stack([keyed_noise(seed, purpose, position + index, tuple(frame)) for index in range(count)])
+    generators = (torch_generator(seed, "restore", purpose, position + index) for index in range(count))
+    return torch.stack([torch.randn(frame, generator=generator) for generator in generators])
 
 
 def frame_groups(frames: Iterable[torch.Tensor], *, latents: int = 1) -> Iterator[torch.Tensor]:

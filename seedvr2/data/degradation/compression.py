@@ -34,7 +34,7 @@ class VideoCodec:
 
     `codecs` are the odds of libx264 and mpeg4. `bits` is the range of the budget: with `rate="per_pixel"` bits per
     pixel, drawn log-uniformly, so that the damage does not depend on the picture size; with `rate="per_frame"` bits
-    per frame, drawn uniformly, as published for 256×256 crops. Clips of fewer than `minimum_frames` frames stay as
+    per frame, drawn uniformly, as published for 256×256 crops (there mpeg4 keeps its loose rate control). Clips of fewer than `minimum_frames` frames stay as
     they are. Raises UserError for unknown codecs or rates and for budgets that are not positive.
     """
 
@@ -64,16 +64,21 @@ class VideoCodec:
             budget = draw.uniform(self.bits)
         bits_per_frame = max(round(budget), 1)
         draw.record.append({"op": "video_codec", "codec": codec, "bits_per_frame": bits_per_frame})
-        frames = through_codec([to_bytes(frame) for frame in clip], codec, bits_per_frame=bits_per_frame)
+        frames = [to_bytes(frame) for frame in clip]
+        frames = through_codec(frames, codec, bits_per_frame=bits_per_frame)
         return np.stack([to_floats(frame) for frame in frames])
 
 
-def through_codec(frames: list[np.ndarray], codec: str, *, bits_per_frame: int) -> list[np.ndarray]:
-    """Frames uint8 (H,W,3) after `codec` ("libx264" or "mpeg4"): the same number, the same size."""
+def through_codec(frames: list[np.ndarray], codec: str, *, bits_per_frame: int, is_strict: bool = True) -> list[np.ndarray]:
+    """Frames uint8 (H,W,3) after `codec` ("libx264" or "mpeg4"): the same number, the same size.
+
+    `is_strict` holds mpeg4 to the budget within about one frame; its own default overspends many times on short clips.
+    """
     height, width = frames[0].shape[:2]
     # 4:2:0 halves both sides; an odd one is padded by repeating the edge and cropped again after decoding.
     padding = ((0, height % 2), (0, width % 2), (0, 0))
-    decoded = _decode(_encode([np.pad(frame, padding, "edge") for frame in frames], codec, bits_per_frame), codec)
+    even = [np.pad(frame, padding, "edge") for frame in frames]
+    decoded = _decode(_encode(even, codec, bits_per_frame=bits_per_frame, is_strict=is_strict), codec)
     assert len(decoded) == len(frames), f"{codec} returned {len(decoded)} of {len(frames)} frames"
     return [np.ascontiguousarray(frame[:height, :width]) for frame in decoded]
 
@@ -86,18 +91,23 @@ def _through_jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
     return to_floats(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 
 
-def _encode(frames: list[np.ndarray], codec: str, bits_per_frame: int) -> list[av.Packet]:
+def _encode(frames: list[np.ndarray], codec: str, *, bits_per_frame: int, is_strict: bool) -> list[av.Packet]:
+    # About one frame per second turns the bit rate into bits per frame. libx264 takes whole kilobits per second, so
+    # the frame rate absorbs the remainder. One thread makes the bytes reproducible.
+    kilobits = max(round(bits_per_frame / 1000), 1)
+    rate = Fraction(1000 * kilobits, bits_per_frame).limit_denominator(1000)
     encoder = av.CodecContext.create(codec, "w")
     encoder.height, encoder.width = frames[0].shape[:2]
     encoder.pix_fmt = "yuv420p"
-    # One frame per second turns the bit rate into bits per frame; one thread makes the bytes reproducible.
-    encoder.framerate, encoder.time_base = Fraction(1), Fraction(1)
-    encoder.bit_rate = bits_per_frame
+    encoder.framerate, encoder.time_base = rate, 1 / rate
+    encoder.bit_rate = 1000 * kilobits
     encoder.thread_count = 1
+    if is_strict:
+        encoder.bit_rate_tolerance = 1000 * kilobits
     packets = []
     for time, array in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(array, format="rgb24").reformat(format="yuv420p", dst_colorspace=MATRIX)
-        frame.pts, frame.time_base = time, Fraction(1)
+        frame.pts, frame.time_base = time, encoder.time_base
         packets += encoder.encode(frame)
     return packets + encoder.encode(None)
 

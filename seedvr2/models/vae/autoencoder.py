@@ -45,7 +45,7 @@ class VideoVAE(nn.Module):
         squeeze_images: whether `decode` without a history returns a one-frame clip as an image, without the time axis.
 
     Raises:
-        UserError: for widths that do not fit.
+        UserError: for channels, layers or groups that do not fit.
     """
 
     def __init__(
@@ -60,8 +60,10 @@ class VideoVAE(nn.Module):
         super().__init__()
         if len(channels) != STAGES:
             raise UserError(f"the VAE has {STAGES} stages: give {STAGES} channel counts, not {list(channels)}")
-        if any(width % groups for width in channels):
-            raise UserError(f"VAE channels {list(channels)} must be multiples of the {groups} norm groups")
+        if layers < 1:
+            raise UserError(f"the VAE needs at least 1 layer per stage, not {layers}")
+        if groups < 1 or any(width < 1 or width % groups for width in channels):
+            raise UserError(f"VAE channels {list(channels)} must be positive multiples of the {groups} norm groups")
         self.latent_channels = latent_channels
         self.squeeze_images = squeeze_images
         self.encoder = Encoder(channels, layers=layers, groups=groups, latent_channels=latent_channels)

@@ -1,7 +1,7 @@
 """Convolution that looks only into the past, and the histories that say what that past is.
 
-Convolutions are the only layers of the video VAE that mix frames, so a history is all it takes to run the same network on
-a whole clip or as a stream of chunks: it decides which frames stand before the chunk at each layer.
+Convolutions are the only layers of the video VAE that mix frames, so a history is all it takes to run the same network
+on a whole clip or on a stream of chunks: it decides which frames stand before the chunk at each layer.
 """
 
 from typing import Protocol

@@ -1,0 +1,96 @@
+"""Training samples: a clean clip and its degraded version at the same size, each a pure function of a key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from seedvr2.data.degradation.pipeline import Degradation
+from seedvr2.data.seeds import Key, numpy_generator
+from seedvr2.errors import UserError
+
+
+class Source(Protocol):
+    """A collection of clean clips."""
+
+    def clip(self, rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
+        """A random clip, float32 (frames, height, width, 3) RGB in [0,1], drawn from the generator alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A bucket of samples: their size in pixels, its share of the steps, and the global batch it is trained with."""
+
+    frames: int
+    height: int
+    width: int
+    share: float = 1.0
+    batch: int = 1
+
+
+class Pair(NamedTuple):
+    """A clean clip and its low-quality version upsampled to the same size: float32 (T,3,H,W) in [-1,1]."""
+
+    hq: Tensor
+    lq: Tensor
+
+
+class Pairs:
+    """Clean clips of a source with their degraded versions, in the given shapes.
+
+    Raises UserError if there are no shapes, shares that are not positive, or sides that are no multiple of the scale.
+    """
+
+    def __init__(self, source: Source, degradation: Degradation, shapes: Sequence[Shape], scale: int = 4):
+        self.source, self.degradation, self.shapes, self.scale = source, degradation, tuple(shapes), int(scale)
+        if not self.shapes:
+            raise UserError("shapes is empty; give at least one shape of frames, height and width")
+        for shape in self.shapes:
+            if shape.share <= 0 or min(shape.frames, shape.height, shape.width, shape.batch) < 1:
+                raise UserError(f"{shape} is not a sample shape; give sizes of at least 1 and a positive share")
+            if shape.height % self.scale or shape.width % self.scale:
+                raise UserError(f"{shape} has sides that are not multiples of the scale {self.scale}; change them")
+        if degradation.target_scale != self.scale:
+            raise UserError(f"the degradation reduces by {degradation.target_scale}, the pairs by {scale}; make them equal")
+
+    def shape_of(self, seed: int, stage: str, step: int) -> Shape:
+        """The shape of all samples of a step, drawn by the shares; the same on every machine."""
+        shares = np.array([shape.share for shape in self.shapes])
+        index = numpy_generator(seed, stage, step, "shape").choice(len(shares), p=shares / shares.sum())
+        return self.shapes[int(index)]
+
+    def hq(self, key: Key, shape: Shape | None = None) -> Tensor:
+        """The clean clip of `draw` for the same key, without its degradation."""
+        return _to_tensor(self._clean(key, shape))
+
+    def draw(self, key: Key, shape: Shape | None = None, *, record: list[dict] | None = None) -> Pair:
+        """The sample of a key; `shape` may be left out if there is only one.
+
+        `record` receives the drawn parameters of the degradation.
+        """
+        clean = self._clean(key, shape)
+        degraded = self.degradation(clean, numpy_generator(*key, "degradation"), record=record)
+        return Pair(_to_tensor(clean), upsampled(_to_tensor(degraded), clean.shape[1:3]))
+
+    def _clean(self, key: Key, shape: Shape | None) -> np.ndarray:
+        if shape is None:
+            assert len(self.shapes) == 1, "several shapes: name the one to draw"
+            shape = self.shapes[0]
+        clip = self.source.clip(numpy_generator(*key, "clean"), shape.frames, shape.height, shape.width)
+        assert clip.shape == (shape.frames, shape.height, shape.width, 3), f"{shape} became {clip.shape}"
+        return clip
+
+
+def upsampled(frames: Tensor, size: Sequence[int]) -> Tensor:
+    """Frames (T,3,h,w) in [-1,1] at the size (height, width) by clamped bicubic interpolation, as before restoration."""
+    return interpolate(frames, size=tuple(size), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def _to_tensor(clip: np.ndarray) -> Tensor:
+    # (T,H,W,3) in [0,1] to (T,3,H,W) in [-1,1].
+    return torch.from_numpy(np.ascontiguousarray(clip.transpose(0, 3, 1, 2))).mul_(2).sub_(1)
