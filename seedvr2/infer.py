@@ -239,9 +239,9 @@ def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:
 
 def expected_frames(info: VideoInfo) -> int | None:
     """A guess of the number of frames from what the container says, for the progress bar only."""
-    if info.frames:
-        return info.frames
-    return round(info.duration * info.rate) if info.duration and info.rate else None
+    by_time = round(info.duration * info.rate) if info.duration and info.rate else 0
+    guesses = [guess for guess in (info.frames, by_time) if guess > 0]
+    return min(guesses, default=None)  # edit lists hide frames that the container still counts
 
 
 def warnings(info: VideoInfo) -> Iterable[str]:

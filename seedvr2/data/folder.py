@@ -1,7 +1,7 @@
 """Clean clips from a folder of images, videos and folders of numbered frames."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,8 @@ class FolderClips:
     """Random clips from the images and videos below a folder.
 
     `image_share` is the share of clips taken from still images (None: their share of the files); images asked for more
-    than one frame become a slow pan and zoom, videos shorter than asked run back and forth. `shrink` is the range of
+    than one frame become a slow pan and zoom, videos shorter than asked run back and forth. With `images_for_stills` a
+    single frame never comes from a video, whose decoding costs far more. `shrink` is the range of
     reduction by area averaging, which turns mildly compressed pictures into clean ones; `video_shrink` replaces it for
     videos. `horizontal_flip`, `vertical_flip` and `reverse` (in time) are probabilities. `allow`, `skip` and
     `frame_folders`: see `list_folder`. A file that cannot be used (damaged, too small, high dynamic range) is skipped,
@@ -35,6 +36,7 @@ class FolderClips:
         root: str | Path,
         *,
         image_share: float | None = None,
+        images_for_stills: bool = False,
         shrink: Sequence[float] = (1.0, 2.0),
         video_shrink: Sequence[float] | None = None,
         horizontal_flip: float = 0.5,
@@ -48,10 +50,11 @@ class FolderClips:
         self.images, self.clips = list_folder(self.root, allow=allow, skip=skip, frame_folders=frame_folders)
         total = len(self.images) + len(self.clips)
         self.image_share = len(self.images) / total if image_share is None else float(image_share)
+        self.images_for_stills = images_for_stills and bool(self.images)
         self.shrink = span_of("shrink", shrink)
         self.video_shrink = span_of("video_shrink", shrink if video_shrink is None else video_shrink)
         if min(self.shrink[0], self.video_shrink[0]) < 1:
-            raise UserError(f"shrink is {list(shrink)} and video_shrink {video_shrink}; enlarged pictures are not clean")
+            raise UserError(f"shrink is {list(shrink)} and video_shrink {video_shrink}; give factors of at least 1")
         self.flips = (float(reverse), float(vertical_flip), float(horizontal_flip))
         self.failures = 0
         self._reported: set[Path] = set()
@@ -59,7 +62,7 @@ class FolderClips:
     def clip(self, rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
         """A random clip, float32 (frames, height, width, 3) RGB in [0,1]."""
         first = None
-        for path, is_still in self._candidates(rng):
+        for path, is_still in self._candidates(rng, frames):
             # Each try gets its own generator: how far a failed one came must not change the next.
             attempt = np.random.default_rng(rng.integers(2**63))
             try:
@@ -72,15 +75,16 @@ class FolderClips:
             f"no file below {self.root} gives a clip of {frames} frames of {height}x{width}; the first problem: {first}"
         )
 
-    def _candidates(self, rng: np.random.Generator) -> list[tuple[Path, bool]]:
+    def _candidates(self, rng: np.random.Generator, frames: int) -> Iterator[tuple[Path, bool]]:
         # Every file once: the drawn one, those after it of the same kind, and those of the other kind.
-        is_still = rng.random() < self.image_share
+        share = 1.0 if frames == 1 and self.images_for_stills else self.image_share
+        is_still = rng.random() < share
         position = rng.random()
-        order = []
-        for paths, kind in sorted(((self.images, True), (self.clips, False)), key=lambda entry: entry[1] != is_still):
+        for kind in (is_still, not is_still):
+            paths = self.images if kind else self.clips
             start = int(position * len(paths))
-            order += [(path, kind) for path in (*paths[start:], *paths[:start])]
-        return order
+            for offset in range(len(paths)):
+                yield paths[(start + offset) % len(paths)], kind
 
     def _report(self, path: Path, error: UserError) -> None:
         self.failures += 1

@@ -53,7 +53,7 @@ def list_folder(
 
     listing = Listing(*(tuple(sorted(filter(is_wanted, found), key=Path.as_posix)) for found in (images, clips)))
     if not listing.images and not listing.clips:
-        raise UserError(f"{root} holds no image or video that the allow and skip patterns let through; check the folder")
+        raise UserError(f"{root} holds no image or video that the patterns let through; check root, allow and skip")
     return listing
 
 

@@ -5,6 +5,8 @@ so the data of a step depend neither on the number of ranks nor on that of worke
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 import cv2
@@ -85,8 +87,7 @@ def batches(
             num_workers=workers,
             collate_fn=list,
             worker_init_fn=_single_thread,
-            # Decoders and OpenMP keep threads that a forked child would not inherit.
-            multiprocessing_context="spawn",
+            multiprocessing_context=_clean_forks(),
         )
     else:
         drawn = ([samples[request] for request in step] for step in requests)
@@ -95,6 +96,14 @@ def batches(
             if isinstance(sample, UserError):
                 raise sample
         yield step, found
+
+
+def _clean_forks() -> BaseContext:
+    # Decoders, OpenMP and CUDA keep threads that a fork of this process would lack; the server has none of them, and
+    # importing there once makes each worker start fast.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["seedvr2.data.loader", "seedvr2.data.folder"])
+    return context
 
 
 def _single_thread(_worker: int) -> None:

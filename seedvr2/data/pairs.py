@@ -1,6 +1,6 @@
 """Training samples: a clean clip and its degraded version at the same size, each a pure function of a key."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -56,7 +56,7 @@ class Pairs:
             if shape.height % self.scale or shape.width % self.scale:
                 raise UserError(f"{shape} has sides that are not multiples of the scale {self.scale}; change them")
         if degradation.target_scale != self.scale:
-            raise UserError(f"the degradation reduces by {degradation.target_scale}, the pairs by {scale}; make them equal")
+            raise UserError(f"the scale is {scale}, the degradation's {degradation.target_scale}; make them equal")
 
     def shape_of(self, seed: int, stage: str, step: int) -> Shape:
         """The shape of all samples of a step, drawn by the shares; the same on every machine."""
@@ -87,10 +87,17 @@ class Pairs:
 
 
 def upsampled(frames: Tensor, size: Sequence[int]) -> Tensor:
-    """Frames (T,3,h,w) in [-1,1] at the size (height, width) by clamped bicubic interpolation, as before restoration."""
+    """Frames (T,3,h,w) in [-1,1] at the size (height, width) by clamped bicubic interpolation."""
     return interpolate(frames, size=tuple(size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
 def _to_tensor(clip: np.ndarray) -> Tensor:
     # (T,H,W,3) in [0,1] to (T,3,H,W) in [-1,1].
     return torch.from_numpy(np.ascontiguousarray(clip.transpose(0, 3, 1, 2))).mul_(2).sub_(1)
+
+
+def folder_pairs(
+    *, root: str, source: Callable[..., Source], degradation: Degradation, shapes: Sequence[Shape], scale: int = 4
+) -> Pairs:
+    """Pairs of a source below a folder; the entry that gives configurations a plain `data.root`."""
+    return Pairs(source(root), degradation, shapes, scale)

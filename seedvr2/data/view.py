@@ -18,7 +18,8 @@ def shrink_factor(rng: np.random.Generator, shrink: Range, *, size: tuple[int, i
     largest = min(size[0] / view[0], size[1] / view[1])
     if largest < shrink[0]:
         raise UserError(
-            f"a picture of {size[0]}x{size[1]} is too small for {view[0]}x{view[1]} reduced from {shrink[0]:g} times that"
+            f"a picture of {size[0]}x{size[1]} is too small for {view[0]}x{view[1]} after reduction by {shrink[0]:g}; "
+            "use larger pictures or smaller clips"
         )
     return float(rng.uniform(shrink[0], min(shrink[1], largest)))
 

@@ -57,8 +57,7 @@ class AudioCopy:
         while (packet := self._next or self._read()) is not None:
             self._next = packet
             stamp = packet.dts if packet.dts is not None else packet.pts
-            late = until is not None and stamp is not None and stamp * packet.time_base - self.origin > until
-            if late:
+            if until is not None and stamp is not None and stamp * _exact(packet.time_base) - self.origin > until:
                 return
             self._next = None
             self._write(packet)
@@ -90,7 +89,7 @@ class AudioCopy:
     def _write(self, packet: av.Packet) -> None:
         track = self._tracks[packet.stream.index]
         if track.is_copied:
-            shift = round(self.origin / packet.time_base)
+            shift = round(self.origin / _exact(packet.time_base))
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.stream = track.stream
@@ -103,13 +102,18 @@ class AudioCopy:
             return
         for frame in frames:
             if frame.pts is not None:
-                frame.pts -= round(self.origin / Fraction(frame.time_base))
+                frame.pts -= round(self.origin / _exact(frame.time_base))
             self._output.mux(track.stream.encode(frame))
 
     def _flush(self) -> None:
         for track in self._tracks.values():
             if not track.is_copied:
                 self._output.mux(track.stream.encode(None))
+
+
+def _exact(rational: object) -> Fraction:
+    # PyAV >= 19 has a rational type of its own.
+    return Fraction(rational.numerator, rational.denominator)
 
 
 def _accepts(container_format: str, stream: av.AudioStream) -> bool:

@@ -5,6 +5,7 @@ frames are counted by reading. PyAV neither rotates frames nor guesses HD colour
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +18,8 @@ from seedvr2.errors import UserError
 
 UNSPECIFIED_COLORSPACE = 2
 HIGH_DEFINITION_HEIGHT = 720
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .gif .y4m .h264 .h265 .mxf .vob".split()
+VIDEO_SUFFIX = re.compile(
+    r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|m?ts|m2ts|wmv|flv|3gp|ogv|gif|y4m|h26[45]|mxf|vob)", re.IGNORECASE
 )
 HIGH_DYNAMIC_RANGE_CURVES = (16, 18)  # PQ, HLG
 
@@ -144,7 +145,7 @@ class Video:
 
 def is_video(path: str | Path) -> bool:
     """Whether the file name says video; the content is not read."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+    return VIDEO_SUFFIX.fullmatch(Path(path).suffix) is not None
 
 
 def open_video(path: str | Path, *, threads: int = 0) -> Video:

@@ -59,7 +59,7 @@ class VideoWriter:
             origin = self._sound.origin if self._sound and self._sound.streams else None
             self._clock = FrameClock(rate, time_base=time_base, origin=origin)
             self._pictures = self._picture_stream(rate, sample_aspect)
-            with self._full_disk_is_the_users():
+            with self._disk_errors():
                 self._container.start_encoding()
         except BaseException:
             self._discard()
@@ -89,7 +89,7 @@ class VideoWriter:
             format=self._pictures.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
         )
         picture.pts, picture.time_base = tick, self._clock.time_base
-        with self._full_disk_is_the_users():
+        with self._disk_errors():
             if self._sound:
                 self._sound.advance(tick * self._clock.time_base)
             self._container.mux(self._pictures.encode(picture))
@@ -124,7 +124,7 @@ class VideoWriter:
             self.notes.append(f"{codec} sound does not fit into {self.path.suffix}, so it is re-encoded as AAC")
 
     def _finish(self) -> None:
-        with self._full_disk_is_the_users():
+        with self._disk_errors():
             self._container.mux(self._pictures.encode(None))
             if self._sound:
                 self._sound.advance(None)
@@ -141,11 +141,12 @@ class VideoWriter:
         self._partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _full_disk_is_the_users(self) -> Iterator[None]:
+    def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({error.strerror}); free space there") from error
+            reason = f"{self.path} cannot be written ({error.strerror})"
+            raise UserError(f"{reason}; make room there or choose another place") from error
 
 
 def video_format(path: Path) -> str:

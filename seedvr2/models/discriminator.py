@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seedvr2.errors import UserError
 from seedvr2.models.attention import QueryAttention
 from seedvr2.models.dit import Trunk
 from seedvr2.models.layers import RMSNorm
@@ -51,7 +52,8 @@ class CriticHead(nn.Module):
 class Discriminator(nn.Module):
     """Scores a clean latent, given its LQ latent and text, with one logit per clip.
 
-    taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth.
+    taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth. Raises UserError
+    for taps that do not rise or lie outside the trunk.
     The norm and projection of the logit have no bias: relativistic losses see differences only, so a bias would have zero gradient
     and the optimizer would let it drift.
     """
@@ -61,7 +63,7 @@ class Discriminator(nn.Module):
         self.trunk = trunk()
         self.taps = tuple(taps) if taps is not None else proportional_taps(self.trunk.layers)
         if sorted(set(self.taps)) != list(self.taps) or not 1 <= self.taps[0] <= self.taps[-1] <= self.trunk.layers:
-            raise ValueError(f"taps {self.taps} must be rising block numbers from 1 to {self.trunk.layers}")
+            raise UserError(f"taps {self.taps} must be rising block numbers from 1 to {self.trunk.layers}")
         width = self.trunk.width
         self.heads = nn.ModuleList(CriticHead(width, self.trunk.heads) for _ in self.taps)
         self.norm = nn.LayerNorm(len(self.taps) * width, bias=False)

@@ -25,10 +25,11 @@ _FREQUENCIES = "blocks.{}.attn.rope.rope.freqs"
 
 _WINDOW_METHODS = ("720pwin_by_size_bysize", "720pswin_by_size_bysize")  # regular, shifted
 # Read by the released code but without effect on its result (architecture.md §2.1 of the model facts).
-_NO_EFFECT = {"__object__", "txt_in_norm", "msa_type", "shared_mlp", "shared_qkv", "qk_rope", "vid_out_norm", "txt_dim", "emb_dim"}
+_NO_EFFECT = {"__object__", "txt_in_norm", "msa_type", "shared_mlp", "shared_qkv", "qk_rope", "txt_dim", "emb_dim"}
 _FIXED = {"norm": "fusedrms", "qk_norm": "fusedrms", "norm_eps": 1e-5, "ada": "single", "qk_bias": False, "patch_size": [1, 2, 2]}
 _SIZES = {"vid_in_channels", "vid_out_channels", "vid_dim", "txt_in_dim", "heads", "head_dim", "expand_ratio", "num_layers"}
-_FAMILY = {"mm_layers", "mlp_type", "rope_type", "rope_dim", "block_type", "window", "window_method"}
+_FAMILY = {"mm_layers", "mlp_type", "rope_type", "rope_dim", "vid_out_norm", "block_type", "window", "window_method"}
+_NAMES_SHOWN = 8
 
 
 def _released_config(*, layers: int, window=(4, 3, 3), **sizes) -> dict:
@@ -88,13 +89,14 @@ def _build(config: Mapping) -> SwinMMDiT:
         in_channels=config["vid_in_channels"],
         text_dim=config["txt_in_dim"],
     )
-    return SwinMMDiT(trunk=trunk, output_norm="vid_out_norm" in config, out_channels=config["vid_out_channels"])
+    return SwinMMDiT(trunk=trunk, output_norm=config.get("vid_out_norm") is not None, out_channels=config["vid_out_channels"])
 
 
 def _check(config: Mapping) -> None:
     if unknown := set(config) - _NO_EFFECT - set(_FIXED) - _SIZES - _FAMILY:
         raise UserError(f"released config has unknown keys {sorted(unknown)}: remove them")
-    if missing := (_SIZES | {"mlp_type", "window", "window_method"}) - set(config):
+    needed = _SIZES | {"mlp_type", "window", "window_method"} | ({"rope_dim"} if config.get("rope_type") == "mmrope3d" else set())
+    if missing := needed - set(config):
         raise UserError(f"released config lacks the keys {sorted(missing)}: add them")
     layers = config["num_layers"]
     expected = {
@@ -111,7 +113,12 @@ def _check(config: Mapping) -> None:
         found = config.get(key, value)
         if (list(map(_plain, found)) if isinstance(found, list | tuple) else found) != value:
             raise UserError(f"released config has {key}={found!r}, but only {value!r} is supported")
-    for key, values in {"mlp_type": ("swiglu", "normal"), "rope_type": (None, "mmrope3d", "rope3d")}.items():
+    choices = {
+        "mlp_type": ("swiglu", "normal"),
+        "rope_type": (None, "mmrope3d", "rope3d"),
+        "vid_out_norm": (None, "fusedrms"),
+    }
+    for key, values in choices.items():
         if config.get(key) not in values:
             raise UserError(f"released config has {key}={config.get(key)!r}: use one of {values}")
 
@@ -147,12 +154,16 @@ def from_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[
     ]
     if missing or unexpected or shapes:
         faults = {"missing": missing, "unexpected": unexpected, "wrong shape": shapes}
-        listed = "; ".join(f"{len(keys)} {kind}: {', '.join(keys)}" for kind, keys in faults.items() if keys)
+        listed = "; ".join(f"{len(keys)} {kind}: {_listing(keys)}" for kind, keys in faults.items() if keys)
         raise UserError(f"these weights do not fit {type(network).__name__} ({listed}): use the file of the same model and size")
     for key in wanted.keys() - names.keys():
         if not torch.allclose(state_dict[key].float(), wanted[key], rtol=1e-2):
             raise UserError(f"{key} holds other RoPE frequencies than this family's: use weights of the same family")
     return {own_name: state_dict[released] for released, own_name in names.items()}
+
+
+def _listing(names: list[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
 
 
 def load_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:

@@ -65,8 +65,8 @@ class AdversarialPostTraining:
         discriminator_weights: str = "base/generator",
         generator_weights: str = "generator",
         ema: float | None = 0.995,
-        prompt_odds: Mapping[str, float] | None = None,
-        condition_noise: Mapping[str, float] | None = None,
+        prompt_odds: PromptOdds | None = None,
+        condition_noise: ConditionNoise | None = None,
     ):
         purpose = "adversarial post-training needs a generator to start from"
         self.generator = build("generator", generator, weights.require(generator_weights, purpose=purpose))
@@ -83,8 +83,8 @@ class AdversarialPostTraining:
         self.r1, self.r2, self.sigma = r1, r2, sigma
         self.penalty_scale = 1 / sigma**2 if normalize_by_sigma else 1.0
         self.timestep_shift = timestep_shift
-        self.odds = PromptOdds(**(prompt_odds or {}))
-        self.condition_noise = ConditionNoise(**(condition_noise or {"clean_share": 0.4}))
+        self.odds = prompt_odds or PromptOdds()
+        self.condition_noise = condition_noise or ConditionNoise(clean_share=0.4)
 
     def step(self, batches: Sequence[Batch]) -> Metrics:
         """Update the discriminator, then the generator against it."""

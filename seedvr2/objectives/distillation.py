@@ -1,6 +1,6 @@
 """Progressive distillation (§3.3; Salimans & Ho 2022): one student step learns to equal `stride` teacher steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -51,8 +51,8 @@ class Distillation:
         teacher: Recipe | None = None,
         teacher_weights: str = "generator",
         student_weights: str = "generator",
-        prompt_odds: Mapping[str, float] | None = None,
-        condition_noise: Mapping[str, float] | None = None,
+        prompt_odds: PromptOdds | None = None,
+        condition_noise: ConditionNoise | None = None,
         grid_shift: float = 1.0,
     ):
         purpose = "distillation needs a multi-step generator"
@@ -70,8 +70,8 @@ class Distillation:
         self.spans = grid_pairs(steps, stride, shift=grid_shift)  # falling timesteps of each student step
         self.student_grid = trailing(steps // stride, shift=grid_shift)
         self.guidance = guidance
-        self.odds = PromptOdds(**(prompt_odds or {}))
-        self.condition_noise = ConditionNoise(**(condition_noise or {}))
+        self.odds = prompt_odds or PromptOdds()
+        self.condition_noise = condition_noise or ConditionNoise()
 
     def step(self, batches: Sequence[Batch]) -> Metrics:
         """One optimizer step of the student."""

@@ -1,6 +1,6 @@
 """Base training: multi-step flow matching from noise to the clean latent, given the LQ latent (§3.1; SeedVR)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,8 +42,8 @@ class FlowMatching:
         schedule: Callable[[int, int], float] = constant,
         max_norm: float | None = 1.0,
         ema: float | None = 0.9998,
-        prompt_odds: Mapping[str, float] | None = None,
-        condition_noise: Mapping[str, float] | None = None,
+        prompt_odds: PromptOdds | None = None,
+        condition_noise: ConditionNoise | None = None,
         loc: float = 0.0,
         scale: float = 1.0,
         preview_steps: int = 8,
@@ -56,8 +56,8 @@ class FlowMatching:
         )
         self.stateful = {"student": self.student}
         self.averaged = self.student.averaged
-        self.odds = PromptOdds(**(prompt_odds or {"negative": 0.05}))
-        self.condition_noise = ConditionNoise(**(condition_noise or {}))
+        self.odds = prompt_odds or PromptOdds(negative=0.05)
+        self.condition_noise = condition_noise or ConditionNoise()
         self.loc, self.scale, self.preview_steps = loc, scale, preview_steps
 
     def step(self, batches: Sequence[Batch]) -> Metrics:

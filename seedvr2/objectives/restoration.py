@@ -1,12 +1,14 @@
 """The restoration problem as network input: what every latent objective feeds to generator, teacher and discriminator."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seedvr2.data.batch import Batch, Size
+from seedvr2.errors import UserError
 from seedvr2.flow.condition import noised_condition, pack, restoration_condition, restoration_input, unpack
 from seedvr2.flow.path import TOTAL
 from seedvr2.flow.sampler import guided
@@ -29,11 +31,16 @@ class Condition(NamedTuple):
         return Condition(self.latents * times, self.texts * times)
 
 
-class PromptOdds(NamedTuple):
+@dataclass(frozen=True)
+class PromptOdds:
     """How often a training sample sees the negative or (dropout) the null prompt instead of the positive one."""
 
     negative: float = 0.0
     dropout: float = 0.1
+
+    def __post_init__(self):
+        if self.negative < 0 or self.dropout < 0 or self.negative + self.dropout > 1:
+            raise UserError(f"prompt_odds {self.negative} and {self.dropout} must be shares that add up to at most 1")
 
     def pick(self, draw: float) -> str:
         """The prompt for a uniform draw in [0, 1)."""
@@ -42,11 +49,16 @@ class PromptOdds(NamedTuple):
         return "null" if draw < self.negative + self.dropout else "positive"
 
 
-class ConditionNoise(NamedTuple):
+@dataclass(frozen=True)
+class ConditionNoise:
     """Noise on the LQ latent: timestep U(0, limit) * 1000, moved by the resolution shift; none for a share of samples."""
 
     limit: float = 0.25
     clean_share: float = 0.0
+
+    def __post_init__(self):
+        if not (0 <= self.limit <= 1 and 0 <= self.clean_share <= 1):
+            raise UserError(f"condition_noise limit {self.limit} and clean_share {self.clean_share} must be from 0 to 1")
 
     def timestep(self, draw: float, size: Size) -> float:
         """Timestep in [0, 1000] for a uniform draw in [0, 1)."""

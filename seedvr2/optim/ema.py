@@ -5,13 +5,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from seedvr2.errors import UserError
+
 
 class Ema:
     """average <- decay * average + (1 - decay) * weights, after every optimizer step."""
 
     def __init__(self, parameters: Mapping[str, Tensor], decay: float):
         if not 0 <= decay < 1:
-            raise ValueError(f"EMA decay {decay} must be in [0, 1)")
+            raise UserError(f"EMA decay {decay} must be at least 0 and below 1: 0.995 averages about 200 steps")
         self.decay = decay
         self.average = {name: value.detach().float().clone() for name, value in parameters.items()}
 

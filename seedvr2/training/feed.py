@@ -68,8 +68,8 @@ class LatentFeed:
     """Clean and degraded clips as latents (t, h, w, 16) of a frozen VAE.
 
     vae: recipe; its weights are those of the VAE stage or of `run.weights.vae`. workers: loader processes.
-    pool: draw from this many distinct samples per shape and remember their latents, so that later steps and stages cost no
-    decoding, degrading and encoding (null: every sample is new). Pooled samples are drawn in the training process.
+    pool: draw from this many batches of distinct samples per shape and remember their latents, so that later steps and stages
+    cost no decoding, degrading and encoding (null: every sample is new). Pooled samples are drawn in the training process.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class LatentFeed:
         for step in range(start, stop):
             shape = self.pairs.shape_of(self.seed, self.stage, step)
             size = shape.frames, shape.height, shape.width
-            numbers = [seed_of(self.seed, self.stage, step, position) % self.pool for position in whole_batch(shape)]
+            count = self.pool * shape.batch
+            numbers = [seed_of(self.seed, self.stage, step, position) % count for position in whole_batch(shape)]
             keys = [(self.seed, "pool", *size, number) for number in numbers]
             for key in keys:
                 if key not in self.memory:

@@ -53,8 +53,11 @@ def read_metadata(path: Path) -> dict:
 
 
 def load_network(path: Path) -> nn.Module:
-    """Build the network that a file of `export` holds, with its weights, in fp32 on the CPU."""
-    recipe = config.build(read_metadata(path)["recipe"], str(path))
+    """Build the network that a file of `export` holds, with its weights, in fp32 on the CPU.
+
+    The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError otherwise.
+    """
+    recipe = config.build(read_metadata(path)["recipe"], str(path), allowed=("seedvr2.models.",))
     with torch.device("meta"):
         network = recipe()
     load_released(network, {key: value.float() for key, value in read_state_dict(path).items()})

@@ -59,7 +59,8 @@ def test_resize_frame_does_not_overshoot():
     frame = np.zeros((8, 8, 3), np.uint8)
     frame[:, 4:] = 255
     result = resize_frame(frame, Size(32, 32))
-    assert result.min() == -1 and result.max() == 1
+    assert result.min() == -1
+    assert result.max() == 1
 
 
 def test_padding_repeats_the_edge_and_crops_back_to_the_input():
@@ -76,7 +77,7 @@ def test_padding_repeats_the_edge_and_crops_back_to_the_input():
     ("request_", "expected"),
     [
         ({"scale": 4}, (960, 1704)),
-        ({"scale": 0.5}, (120, 212)),  # 213 is whole
+        ({"scale": 0.5}, (120, 213)),  # whole, so it stays odd
         ({"scale": 1.3}, (312, 554)),  # 553.8
         ({"short_side": 720}, (720, 1278)),
         ({"short_side": 241}, (241, 428)),  # the asked side stays as asked, the other becomes even
@@ -84,10 +85,7 @@ def test_padding_repeats_the_edge_and_crops_back_to_the_input():
     ],
 )
 def test_target_sizes(request_, expected):
-    if request_ == {"scale": 0.5}:
-        assert target_size(240, 424, **request_) == expected
-    else:
-        assert target_size(240, 426, **request_) == expected
+    assert target_size(240, 426, **request_) == expected
 
 
 def test_short_side_of_a_portrait_is_its_width():
@@ -119,7 +117,7 @@ def test_senseless_sizes_are_the_users_mistake(request_):
         target_size(240, 426, **request_)
 
 
-@pytest.mark.parametrize("text", ["1280", "1280x", "x720", "1280x720x3", "-1280x720", "axb", "12.5x7", "١x٢"])
+@pytest.mark.parametrize("text", ["1280", "1280x", "x720", "1280x720x3", "-1280x720", "axb", "12.5x7", "\u0661x\u0662"])
 def test_unreadable_sizes_are_the_users_mistake(text):
     with pytest.raises(UserError, match="WIDTHxHEIGHT"):
         parse_size(text)

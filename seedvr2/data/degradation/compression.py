@@ -16,7 +16,7 @@ MATRIX = "ITU601"
 
 
 class Jpeg:
-    """Compress each frame as JPEG; `quality` is a range of integers, `drift` the largest step of `quality` per frame."""
+    """Compress each frame as JPEG; `quality` is a range, and `drift` has its largest step per frame."""
 
     def __init__(self, quality: Sequence[float] = (30, 95), *, drift: Mapping[str, float] | None = None):
         self.quality = span_of("quality", quality)
@@ -34,8 +34,9 @@ class VideoCodec:
 
     `codecs` are the odds of libx264 and mpeg4. `bits` is the range of the budget: with `rate="per_pixel"` bits per
     pixel, drawn log-uniformly, so that the damage does not depend on the picture size; with `rate="per_frame"` bits
-    per frame, drawn uniformly, as published for 256×256 crops (there mpeg4 keeps its loose rate control). Clips of fewer than `minimum_frames` frames stay as
-    they are. Raises UserError for unknown codecs or rates and for budgets that are not positive.
+    per frame, drawn uniformly, as published for 256×256 crops; there mpeg4 keeps its own loose rate control. Clips
+    of fewer than `minimum_frames` frames stay as they are. Raises UserError for unknown codecs or rates and for
+    budgets that are not positive.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class VideoCodec:
         return np.stack([to_floats(frame) for frame in frames])
 
 
-def through_codec(frames: list[np.ndarray], codec: str, *, bits_per_frame: int, is_strict: bool = True) -> list[np.ndarray]:
+def through_codec(
+    frames: list[np.ndarray], codec: str, *, bits_per_frame: int, is_strict: bool = True
+) -> list[np.ndarray]:
     """Frames uint8 (H,W,3) after `codec` ("libx264" or "mpeg4"): the same number, the same size.
 
     `is_strict` holds mpeg4 to the budget within about one frame; its own default overspends many times on short clips.
@@ -102,6 +105,9 @@ def _encode(frames: list[np.ndarray], codec: str, *, bits_per_frame: int, is_str
     encoder.framerate, encoder.time_base = rate, 1 / rate
     encoder.bit_rate = 1000 * kilobits
     encoder.thread_count = 1
+    if codec == "libx264":
+        # Macroblock-tree rate control reads beyond its buffers, so that equal frames give different bytes at times.
+        encoder.options = {"x264-params": "mbtree=0"}
     if is_strict:
         encoder.bit_rate_tolerance = 1000 * kilobits
     packets = []

@@ -71,7 +71,7 @@ def odds_of(name: str, odds: Mapping[str, float], allowed: Sequence[str]) -> dic
 
 
 def steps_of(drift: Mapping[str, float] | None, allowed: Sequence[str]) -> dict[str, float]:
-    """The largest change per frame of each drifting parameter, zero where absent; raises UserError for unknown names."""
+    """The largest change per frame of each parameter, zero where absent; raises UserError for unknown names."""
     steps = dict.fromkeys(allowed, 0.0)
     for name, step in (drift or {}).items():
         if name not in steps or float(step) < 0:

@@ -27,9 +27,7 @@ def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
     offsets = np.arange(size) - size // 2
     squares, where = np.unique(offsets[:, None] ** 2 + offsets[None] ** 2, return_inverse=True)
     radii = np.sqrt(squares[1:].astype(np.float64))
-    values = np.concatenate(
-        [[cutoff**2 / (4 * np.pi)], cutoff * bessel_j1(cutoff * radii) / (2 * np.pi * radii)]
-    )
+    values = np.concatenate([[cutoff**2 / (4 * np.pi)], cutoff * bessel_j1(cutoff * radii) / (2 * np.pi * radii)])
     kernel = values[where].reshape(size, size)
     return (kernel / kernel.sum()).astype(np.float32)
 

@@ -30,14 +30,14 @@ class Degradation:
         """
         height, width = clip.shape[1:3]
         if height % self.target_scale or width % self.target_scale:
-            raise UserError(f"a clip of {height}x{width} cannot be reduced by {self.target_scale}; give multiples of it")
+            raise UserError(f"a clip of {height}x{width} is no multiple of the scale {self.target_scale}; resize it")
         draw = Draw(rng, (height // self.target_scale, width // self.target_scale), record)
         frames = len(clip)
         for operation in self.ops:
             clip = operation(clip, draw)
         if clip.shape[1:3] != draw.target:
             raise UserError(
-                f"the degradation ends at {clip.shape[1]}x{clip.shape[2]} instead of {draw.target[0]}x{draw.target[1]}; "
+                f"the degradation ends at the size {clip.shape[1:3]} instead of {draw.target}; "
                 "put a TargetResize after the last operation that changes the size"
             )
         assert len(clip) == frames, f"the degradation turned {frames} frames into {len(clip)}"

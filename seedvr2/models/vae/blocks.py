@@ -5,8 +5,8 @@ faster and the frames of a batch are a view.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seedvr2.models.vae.causal import CausalConv3d, History
 
@@ -33,7 +33,7 @@ class FrameNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, T, H, W); the result has the dtype of `x`."""
         frames = super().forward(frames_of(x))
-        # The CUDA kernel leaves channels-last, and autocast leaves the dtype: put both back.
+        # the CUDA kernel leaves the channels-last format, and CUDA autocast the dtype: put both back
         frames = frames.to(x.dtype).contiguous(memory_format=torch.channels_last)
         return clip_of(frames, x.shape[0])
 

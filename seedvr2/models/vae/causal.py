@@ -7,8 +7,8 @@ on a whole clip or on a stream of chunks: it decides which frames stand before t
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class History(Protocol):

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seedvr2.models.vae.blocks import Downsample, FrameNorm, MidBlock, ResBlock
 from seedvr2.models.vae.causal import CausalConv3d, History

@@ -1,0 +1,58 @@
+import itertools
+from fractions import Fraction
+
+import pytest
+
+from seedvr2.errors import UserError
+from seedvr2.io.clock import LARGEST_TICK_RATE, FrameClock
+
+NTSC = Fraction(30000, 1001)
+
+
+def times(clock, stamps):
+    return [clock.tick(pts) * clock.time_base for pts in stamps]
+
+
+def test_constant_rates_stay_exact_through_milliseconds():
+    clock = FrameClock(NTSC, time_base=Fraction(1, 1000))
+    stamps = [round(index / NTSC * 1000) for index in range(2000)]
+    assert times(clock, stamps) == [index / NTSC for index in range(2000)]
+
+
+def test_variable_rates_keep_their_stamps():
+    stamps = [90 + 3003 * step for step in (0, 1, 3, 4, 10, 11)]
+    clock = FrameClock(Fraction(22500, 1001), time_base=Fraction(1, 90000))
+    assert times(clock, stamps) == [Fraction(pts - 90, 90000) for pts in stamps]
+
+
+def test_a_wrong_rate_does_not_change_stamps_that_are_off_its_grid():
+    stamps = [0, 33, 67, 110, 133]
+    clock = FrameClock(Fraction(25), time_base=Fraction(1, 1000))
+    assert times(clock, stamps) == [Fraction(pts, 1000) for pts in stamps]
+
+
+def test_frames_without_stamps_follow_the_rate():
+    assert times(FrameClock(NTSC), [None] * 3) == [0, 1 / NTSC, 2 / NTSC]
+    assert times(FrameClock(NTSC, time_base=Fraction(1, 1200000)), [None] * 3) == [0, 1 / NTSC, 2 / NTSC]
+
+
+def test_frames_keep_their_delay_behind_the_origin():
+    stamps = [132006 + 3003 * index for index in range(3)]
+    clock = FrameClock(NTSC, time_base=Fraction(1, 90000), origin=Fraction(130116, 90000))
+    assert times(clock, stamps) == [Fraction(1890, 90000) + index / NTSC for index in range(3)]
+
+
+def test_repeated_and_backward_stamps_still_increase():
+    ticks = [FrameClock(Fraction(25), time_base=Fraction(1, 1000))]
+    ticks = [ticks[0].tick(pts) for pts in (0, 40, 40, 20, 200)]
+    assert all(after > before for before, after in itertools.pairwise(ticks))
+
+
+def test_time_bases_fit_into_32_bits():
+    clock = FrameClock(Fraction(2835000, 114599), time_base=Fraction(1, 1_000_000_007))
+    assert clock.time_base.denominator <= LARGEST_TICK_RATE
+
+
+def test_an_unknown_rate_without_stamps_is_the_users_mistake():
+    with pytest.raises(UserError, match="frame rate"):
+        FrameClock(None)

@@ -1,0 +1,116 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from seedvr2.errors import UserError
+from seedvr2.flow.condition import restoration_condition, restoration_input
+from seedvr2.models.codec import LatentCodec
+from seedvr2.models.released_vae import vae_from_released
+from seedvr2.restore import restorer as restorer_module
+from seedvr2.restore import stream
+from seedvr2.restore.resize import pad_to_multiple
+from seedvr2.restore.restorer import COLOR_FIXES, Restorer
+from seedvr2.restore.stream import latent_noise
+
+VAE = Path(__file__).parents[1] / "assets" / "vae_small.safetensors"
+
+
+@pytest.fixture(scope="module")
+def golden_codec() -> LatentCodec:
+    with safe_open(VAE, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+    weights = {key[3:]: value for key, value in load_file(VAE).items() if key.startswith("sd.")}
+    return LatentCodec(vae_from_released(config, weights).requires_grad_(False))
+
+
+@pytest.mark.parametrize("family", ["3b", "7b"])
+def test_restoration_equals_the_released_pipeline(family, golden, golden_dit, golden_codec, monkeypatch):
+    values = golden("pipeline_tiny")
+    released = {"posterior": values["posterior_noise"][0].movedim(0, -1), "noise": values["x_T"]}
+
+    def noise(seed, purpose, position, shape):
+        return released[purpose][position : position + shape[0]]
+
+    for module in (restorer_module, stream):
+        monkeypatch.setattr(module, "latent_noise", noise)
+    frames = values["video"].unbind(1)
+    restored = list(Restorer(golden_dit(family), golden_codec, prompt=values["txt_pos"]).restore(frames))
+    expected = values[f"{family}.steps1_cfg1.0.sample_every_2nd_pixel"].clamp(-1, 1)
+    assert (torch.stack(restored, dim=1)[..., ::2, ::2] - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8, 9, 22])
+def test_as_many_frames_of_the_same_size_come_out_as_go_in(generator, codec, prompt, clip, count):
+    restored = list(Restorer(generator, codec, prompt=prompt, window=3).restore(clip[:count]))
+    assert len(restored) == count
+    assert all(frame.shape == (3, 20, 28) and frame.dtype == torch.float32 for frame in restored)
+    assert all(frame.abs().max() <= 1 for frame in restored)
+
+
+@torch.no_grad()
+def test_one_window_equals_the_networks_on_the_whole_clip(generator, codec, prompt, clip):
+    padded = torch.stack([pad_to_multiple(frame, 16) for frame in clip[:9]])
+    shape = (3, 4, 4)
+    lq = codec.encode(padded, noise=latent_noise(11, "posterior", 0, (*shape, 16)))
+    noise = latent_noise(11, "noise", 0, (*shape, 16))
+    rows = restoration_input([noise], [restoration_condition(lq)])
+    field = generator(rows, prompt, [shape], [len(prompt)], torch.tensor([1000.0]))
+    expected = codec.decode(noise - field.unflatten(0, shape))[..., :20, :28].clamp(-1, 1)
+    restored = list(Restorer(generator, codec, prompt=prompt, seed=11, window=3).restore(clip[:9]))
+    assert torch.allclose(torch.stack(restored), expected, atol=5e-5)
+
+
+def test_results_do_not_depend_on_the_chunks_of_the_autoencoder(generator, codec, prompt, clip):
+    one, three = (
+        torch.stack(list(Restorer(generator, codec, prompt=prompt, window=3, chunk=chunk).restore(clip)))
+        for chunk in (1, 3)
+    )
+    assert torch.allclose(one, three, atol=5e-5)
+
+
+def test_later_frames_do_not_change_finished_windows(generator, codec, prompt, clip):
+    restorer = Restorer(generator, codec, prompt=prompt, window=3)
+    long, short = (list(restorer.restore(clip[:count])) for count in (22, 9))
+    # Latents 0 and 1 (frames 0-4) belong to the first window alone.
+    assert torch.allclose(torch.stack(long[:5]), torch.stack(short[:5]), atol=5e-5)
+
+
+def test_the_seed_decides_the_result(generator, codec, prompt, clip):
+    first, again, other = (
+        torch.stack(list(Restorer(generator, codec, prompt=prompt, seed=seed).restore(clip[:5]))) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=1e-2)
+
+
+@pytest.mark.parametrize("color_fix", ["none", "wavelet"])
+def test_the_number_of_frames_held_does_not_grow(generator, codec, prompt, clip, color_fix):
+    pulled = 0
+
+    def endless():
+        nonlocal pulled
+        while True:
+            yield clip[pulled % len(clip)]
+            pulled += 1
+
+    restored = Restorer(generator, codec, prompt=prompt, window=3, color_fix=color_fix).restore(endless())
+    ahead = []
+    for count in range(1, 60):
+        next(restored)
+        ahead.append(pulled - count)
+    assert max(ahead[30:]) <= max(ahead[:30]) <= 4 * 3
+
+
+def test_a_color_fix_gives_every_frame_the_colors_of_its_own_input(generator, codec, prompt, clip):
+    restored = list(Restorer(generator, codec, prompt=prompt, color_fix="adain").restore(frame * 0.3 for frame in clip))
+    for lq, frame in zip(clip, restored, strict=True):
+        assert torch.allclose(frame.mean(dim=(1, 2)), 0.3 * lq.mean(dim=(1, 2)), atol=0.02)
+
+
+def test_unknown_color_fixes_are_the_users_mistake(generator, codec, prompt):
+    with pytest.raises(UserError, match="'lab'.*" + ", ".join(COLOR_FIXES)):
+        Restorer(generator, codec, prompt=prompt, color_fix="lab")

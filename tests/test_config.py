@@ -1,0 +1,209 @@
+"""Configurations: every mistake is one clear sentence, and everything we ship composes and builds."""
+
+import functools
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from seedvr2 import config, train
+from seedvr2.errors import UserError
+
+FOLDER = config.folder()
+GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in FOLDER.iterdir() if path.is_dir()}
+VALUES = {"prompts": ["prompts.positive=p.pt", "prompts.negative=n.pt"], "data": ["data.root=d"]}
+OPTIONS = [(group, name) for group, names in GROUPS.items() for name in names if group not in ("experiment", "stage", "optim")]
+
+
+def settings(*overrides: str) -> dict:
+    return config.plain(config.load("train", ["run.dir=x", *overrides]))
+
+
+def needed_by(group: str, option: str) -> list[str]:
+    """Values that an option leaves to the user."""
+    if group == "prompts" and option == "learned":
+        return []
+    text = (FOLDER / group / f"{option}.yaml").read_text()
+    return VALUES.get(group, []) if "???" in text or "folder" in text or "tiny" in text else []
+
+
+def parts(node):
+    """All mappings with a target in a plain config."""
+    if isinstance(node, dict):
+        yield from [node] if "_target_" in node else []
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from parts(value)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
+def test_every_option_composes_and_names_real_parts(group, option):
+    plain = settings(f"{group}={option}", *needed_by(group, option))
+    targets = list(parts(plain))
+    assert targets
+    for node in targets:
+        target = config.resolve(node["_target_"], group)
+        arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
+        config.check_arguments(target, arguments, group, complete=not node.get("_partial_", False))
+
+
+@pytest.mark.parametrize("experiment", GROUPS["experiment"])
+def test_every_experiment_builds_into_stages_of_recipes(experiment):
+    needs_data = "data.root" in (FOLDER / "experiment" / f"{experiment}.yaml").read_text()
+    run, stages, track = train.build(settings(f"+experiment={experiment}", *(["data.root=d"] if needs_data else [])))
+    assert run.folder == Path("x")
+    assert all(isinstance(recipe, functools.partial) for stage in stages for recipe in (stage.objective, stage.feed))
+    assert {stage.name.split("_")[0] for stage in stages} <= {"vae", "base", "distill", "apt"}
+    assert track["sinks"]
+
+
+@pytest.mark.parametrize("stage", GROUPS["stage"])
+@pytest.mark.parametrize("model", ["7b", "tiny"])
+def test_every_stage_builds_with_every_family_without_making_a_network(stage, model, monkeypatch):
+    def refuse(self):
+        raise AssertionError("a network was made")
+
+    monkeypatch.setattr(torch.nn.Module, "__init__", lambda self, *a, **k: refuse(self))
+    monkeypatch.setattr("seedvr2.losses.reconstruction.RandomConvDistance.__init__", lambda self, **k: None)
+    plain = settings(f"+stage@stages.{stage}={stage}", f"model={model}")
+    _, stages, _ = train.build(plain)
+    assert stages
+
+
+def test_optimizers_build_with_their_rates():
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    for name in GROUPS["optim"]:
+        recipe = config.build(settings(f"+optim@optim={name}")["optim"])
+        assert recipe(weights).param_groups[0]["lr"] == recipe.keywords["lr"]
+
+
+BASE = "stages.base.objective"
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "near"),
+    [
+        ("run", "sede", "seed"),
+        ("model.trunk", "widht", "width"),
+        ("model.trunk.window", "areas", "area"),
+        ("model.trunk.rope", "dims", "dim"),
+        ("vae", "chanels", "channels"),
+        ("discriminator", "tap", "taps"),
+        ("prompts", "token", "tokens"),
+        ("stages.base", "iteration", "iterations"),
+        ("stages.base.feed", "worker", "workers"),
+        (BASE, "lok", "loc"),
+        (f"{BASE}.optim", "weight_decai", "weight_decay"),
+        (f"{BASE}.schedule", "warm_up", "warmup"),
+        (f"{BASE}.prompt_odds", "dropuot", "dropout"),
+        (f"{BASE}.condition_noise", "limits", "limit"),
+        ("stages.apt.objective.terms.l1", "weigth", "weight"),
+        ("stages.vae.objective.critic", "widht", "width"),
+        ("track", "evry", "every"),
+    ],
+)
+def test_unknown_keys_are_named_with_their_place_and_the_near_match(place, key, near):
+    plain = settings("+experiment=debug")
+    node = functools.reduce(dict.__getitem__, place.split("."), plain)
+    node[key] = 1
+    with pytest.raises(UserError) as caught:
+        train.build(plain)
+    message = str(caught.value)
+    assert f"{place} has an unknown key {key!r}" in message
+    assert f"did you mean {near!r}?" in message
+
+
+def test_a_key_unlike_any_other_gets_the_list_of_keys():
+    with pytest.raises(UserError, match=r"it takes: loss, weight"):
+        config.build({"_target_": "seedvr2.objectives.adversarial.Term", "zzz": 1})
+
+
+def test_keys_and_groups_that_hydra_does_not_know_give_one_sentence():
+    for override, named in (
+        ("run.sede=1", "sede"),
+        ("modle=tiny", "modle"),
+        ("model=huge", "huge"),
+        ("+experiment=nothing", "nothing"),
+        ("a=b=c", "a"),
+        ("run.seed=[", "seed"),
+    ):
+        with pytest.raises(UserError, match=named) as caught:
+            settings(override)
+        assert "\n" not in str(caught.value)
+
+
+def test_missing_values_are_named():
+    with pytest.raises(UserError, match=r"run\.dir"):
+        config.plain(config.load("train"))
+    with pytest.raises(UserError, match=r"experiment=debug"):
+        train.build(settings())
+    with pytest.raises(UserError, match=r"config lacks the key 'loss' that Term needs"):
+        config.build({"_target_": "seedvr2.objectives.adversarial.Term", "weight": 1.0})
+
+
+def test_unknown_top_level_keys_are_named():
+    with pytest.raises(UserError, match="'extra'"):
+        train.build(settings("+experiment=debug", "+extra=1"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "seedvr2evil.run",
+        "seedvr2.training.files.os.system",
+        "seedvr2.training.files.shutil.rmtree",
+        "torch.optim.adamw.torch.load",
+        "seedvr2.errors.sys",
+        "seedvr2.models.released.RELEASED",
+        "seedvr2.models.dit.NoSuchThing",
+        "seedvr2.nothing.Thing",
+        "",
+        5,
+    ],
+)
+def test_targets_from_elsewhere_are_refused(target):
+    with pytest.raises(UserError, match="_target_"):
+        config.build({"_target_": target})
+
+
+def test_recipes_wait_and_remember_their_config():
+    node = {"_target_": "seedvr2.models.prompts.Prompts", "_partial_": True, "tokens": 3}
+    recipe = config.build(node)
+    assert recipe.config == node
+    assert recipe(dim=2)("null").shape == (3, 2)
+    built = config.build({"a": [node, 1], "b": "text"})
+    assert isinstance(built["a"][0], functools.partial)
+    assert built["a"][1:] == [1]
+    assert built["b"] == "text"
+
+
+def test_a_folder_of_the_user_adds_options(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nrun: {seed: 77}\n")
+    assert config.plain(config.load("train", ["run.dir=x", "+experiment=mine"], extra=tmp_path))["run"]["seed"] == 77
+
+
+def test_a_misspelt_override_ends_the_command_with_one_line_and_code_2(capsys):
+    for overrides in (["+experiment=debug", "run.dir=x", "run.sede=1"], ["+experiment=debug", "run.dir=x", "model=hgue"]):
+        with pytest.raises(SystemExit) as caught:
+            train.main(overrides)
+        assert caught.value.code == 2
+        stderr = capsys.readouterr().err
+        assert stderr.startswith("seedvr2.train: configuration: ")
+        assert stderr.count("\n") == 1
+
+
+def test_two_stages_of_one_name_are_refused():
+    with pytest.raises(UserError, match="'vae'"):
+        train.build(settings("+experiment=debug", "stages.base.name=vae"))
+
+
+def test_the_configuration_can_be_printed(capsys):
+    train.main(["+experiment=debug", "run.dir=x", "--cfg", "job"])
+    assert "distillation_chain" in capsys.readouterr().out
+    assert list(itertools.islice(parts(settings("+experiment=debug")), 1))
