@@ -18,13 +18,11 @@ from seedvr2.errors import UserError, main_guard
 from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.reader import Video, VideoInfo, existing_file, open_video
 from seedvr2.io.writer import VideoWriter, check_writable, video_format
-from seedvr2.models.codec import LatentCodec
-from seedvr2.restore.models import WEIGHTS_VARIABLE, Model, ModelFiles, find_model, load_released_model
+from seedvr2.restore.models import WEIGHTS_VARIABLE, find_model, load_model
 from seedvr2.restore.progress import tracked
 from seedvr2.restore.resize import Size, check_size, parse_size, resize_frame, target_size
 from seedvr2.restore.restorer import COLOR_FIXES, Restorer
 from seedvr2.restore.stream import TIME
-from seedvr2.training.weights import load_network, read_metadata
 
 DEFAULT_SCALE = 4.0
 OWN_WINDOW = 17  # frames; what the tiny model is trained on
@@ -192,18 +190,6 @@ def build_restorer(arguments: argparse.Namespace) -> Restorer:
         device=device,
         dtype=dtype,
     )
-
-
-def load_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str) -> Model:
-    """Load the networks of a model, released or ours, for inference on a device."""
-    if files.released:
-        return load_released_model(files, device=device, dtype=dtype, posterior=posterior)
-    generator, vae = load_network(files.generator), load_network(files.vae)
-    for network in (generator, vae):
-        network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    scale = float(read_metadata(files.vae)["scale"])
-    prompt = load_network(files.prompts)("positive").detach()
-    return Model(generator, LatentCodec(vae, scale, posterior), prompt)
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -14,7 +14,8 @@ Key = tuple[str | int, ...]
 
 def seed_of(*key: str | int) -> int:
     """A 63-bit seed that is the same on every machine and in every process."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    plain = tuple(part if isinstance(part, str) else int(part) for part in key)  # a numpy 3 is a 3
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

@@ -75,8 +75,9 @@ def make_trunk():
 
     def make(family: str = "3b", **changes) -> Trunk:
         joint = family == "3b"
-        sizes = {"width": 32, "heads": 2, "head_dim": 16, "layers": 3, "separate_layers": 1 if joint else 3, "text_dim": 8}
+        sizes = {"width": 32, "heads": 2, "head_dim": 16, "layers": 3, "text_dim": 8}
         parts = {
+            "separate_layers": 1 if joint else 3,
             "rope": JointRope(16) if joint else VideoRope(12),
             "mlp": SwiGLU if joint else functools.partial(GeluMLP, expand=2),
             "window": functools.partial(adaptive_window, area=16),

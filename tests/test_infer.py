@@ -164,20 +164,6 @@ def test_an_image_becomes_an_image(tmp_path):
     assert np.array_equal(both[:, :40], infer.to_bytes(resize_frame(picture(0), Size(30, 40))))
 
 
-def test_an_image_equals_a_video_of_one_frame(tmp_path):
-    write_image(tmp_path / "lq.png", picture(0))
-    with av.open(str(tmp_path / "lq.mkv"), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr0"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24")))
-        container.mux(stream.encode(None))
-    # An odd size is written without chroma subsampling, so pixels can be compared.
-    run("--input", tmp_path / "lq.png", "--output", tmp_path / "a.png", "--size", "45x33")
-    run("--input", tmp_path / "lq.mkv", "--output", tmp_path / "a.mp4", "--size", "45x33")
-    (frame,) = read_frames(tmp_path / "a.mp4")
-    assert np.abs(frame.astype(float) - read_image(tmp_path / "a.png")).mean() < 4
-
-
 def test_the_seed_and_the_model_reach_the_restoration(tmp_path, loaded):
     write_image(tmp_path / "lq.png", picture(0))
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -16,7 +16,7 @@ _VIDEO_POINTS = (37 * 256**2, 1.0), (145 * 1280 * 720, 5.0)
 
 def trailing(steps: int, *, shift: float = 1.0) -> list[float]:
     """Sampling timesteps, from T downwards, without the end point 0: T * (1 - k/steps), shifted."""
-    return [TOTAL * shifted(1 - k / steps, shift) for k in range(steps)]
+    return [TOTAL * shifted((steps - k) / steps, shift) for k in range(steps)]
 
 
 def shifted(share: float | Tensor, shift: float | Tensor) -> float | Tensor:

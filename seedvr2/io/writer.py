@@ -83,7 +83,7 @@ class VideoWriter:
 
     def write(self, frame: np.ndarray, *, pts: int | None = None) -> None:
         """Append a uint8 (H,W,3) RGB frame at time stamp `pts`, or at the constant rate if None."""
-        assert frame.shape == (*self._size, 3) and frame.dtype == np.uint8, f"{frame.shape} {frame.dtype}"
+        assert (frame.shape, frame.dtype) == ((*self._size, 3), np.uint8), f"{frame.shape} {frame.dtype}"
         tick = self._clock.tick(pts)
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
             format=self._pictures.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"

@@ -10,10 +10,12 @@ from typing import NoReturn
 
 import huggingface_hub
 import torch
+from torch import nn
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
 from seedvr2.models.released import RELEASED, dit_from_released, load_released, read_state_dict, vae_from_released
+from seedvr2.training.weights import load_network, read_metadata
 
 TINY = "tiny"
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / TINY
@@ -42,7 +44,7 @@ class ModelFiles:
 class Model:
     """A model ready to run: its generator and codec, and the embedding (M, text_dim) of its positive prompt."""
 
-    generator: torch.nn.Module
+    generator: nn.Module
     codec: LatentCodec
     prompt: torch.Tensor
 
@@ -77,15 +79,27 @@ def released_files(size: str) -> ModelFiles | None:
     return None
 
 
-def load_released_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str) -> Model:
-    """Load released weights strictly, onto a device; raises UserError that names the file if they do not fit."""
+def load_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str) -> Model:
+    """Load a model for inference onto a device; raises UserError that names the file if something does not fit."""
+    load = _load_released if files.released else _load_own
+    generator, vae, scale, prompt = load(files)
+    for network in (generator, vae):
+        network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    return Model(generator, LatentCodec(vae, scale, posterior), prompt)
+
+
+def _load_own(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, torch.Tensor]:
+    scale = float(read_metadata(files.vae)["scale"])
+    prompt = load_network(files.prompts)("positive").detach()
+    return load_network(files.generator), load_network(files.vae), scale, prompt
+
+
+def _load_released(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, torch.Tensor]:
     with torch.device("meta"):  # tensors go from the mapped file to the device, without a second copy in memory
         generator = dit_from_released(RELEASED[files.released], None)
     load_released(generator, read_state_dict(files.generator))
     vae = vae_from_released(RELEASED["vae"], read_state_dict(files.vae))
-    for network in (generator, vae):
-        network.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    return Model(generator, LatentCodec(vae, RELEASED_SCALE, posterior), _released_prompt(files.prompts))
+    return generator, vae, RELEASED_SCALE, _released_prompt(files.prompts)
 
 
 def _released_prompt(path: Path) -> torch.Tensor:

@@ -89,7 +89,7 @@ class Catalogue:
         if isinstance(initial, Mapping):
             self._add("initial", {name: Path(path) for name, path in initial.items() if path is not None})
         elif initial is not None and Path(initial).is_dir():
-            self.add_stage("initial", next((p for p in (Path(initial, "final"), Path(initial)) if p.is_dir())))
+            self.add_stage("initial", next(p for p in (Path(initial, "final"), Path(initial)) if p.is_dir()))
         elif initial is not None:
             self._add("initial", {"generator": Path(initial)})
         if absent := [str(path) for path in self.files.values() if not path.is_file()]:

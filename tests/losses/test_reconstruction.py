@@ -66,7 +66,8 @@ def test_adaptive_weight_balances_the_gradient_norms_at_the_last_layer():
     out = layer(x)
     reconstruction, adversarial = out.square().mean(), 0.03 * out.sum()
     weight = adaptive_weight(reconstruction, adversarial, layer.weight)
-    norms = [torch.autograd.grad(loss, layer.weight, retain_graph=True)[0].norm() for loss in (reconstruction, weight * adversarial)]
+    losses = (reconstruction, weight * adversarial)
+    norms = [torch.autograd.grad(loss, layer.weight, retain_graph=True)[0].norm() for loss in losses]
     assert norms[1].item() == pytest.approx(norms[0].item(), rel=1e-3)
     assert not weight.requires_grad
 

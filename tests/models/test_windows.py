@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedvr2.models.windows import adaptive_window, cuts, fixed_window, literal_window, move_plan, partition, plan_windows
+from seedvr2.models.windows import (
+    adaptive_window,
+    cuts,
+    fixed_window,
+    literal_window,
+    move_plan,
+    partition,
+    plan_windows,
+)
 
 RULES = [
     adaptive_window,
@@ -75,13 +83,13 @@ def test_shift_does_nothing_on_an_axis_with_windows_of_one_or_one_window():
 
 
 def dense_plan(grids, lengths, rule, shifted):
-    """Members of every window, straight from the slices: list of (video rows, text rows, clip)."""
+    """Members of every window, straight from the slices: list of (video rows, text rows)."""
     members, video_start, text_start = [], 0, 0
-    for clip, (size, length) in enumerate(zip(grids, lengths, strict=True)):
+    for size, length in zip(grids, lengths, strict=True):
         count = size[0] * size[1] * size[2]
         numbers = torch.arange(video_start, video_start + count).view(size)
         text = list(range(text_start, text_start + length))
-        members += [(numbers[w].flatten().tolist(), text, clip) for w in partition(size, rule(size), shifted)]
+        members += [(numbers[w].flatten().tolist(), text) for w in partition(size, rule(size), shifted)]
         video_start, text_start = video_start + count, text_start + length
     return members
 
@@ -99,7 +107,8 @@ def test_plan_packs_every_window_with_the_text_of_its_clip(shifted):
             for _ in range(count):
                 packed.append(plan.order[start : start + length].tolist())
                 start += length
-        expected = [video + [plan.video_tokens + t for t in text] for video, text, _ in dense_plan(grids, lengths, rule, shifted)]
+        windows = dense_plan(grids, lengths, rule, shifted)
+        expected = [video + [plan.video_tokens + t for t in text] for video, text in windows]
         assert start == len(plan.order)
         assert sorted(packed) == sorted(expected)
         assert torch.equal(plan.order[plan.video_rows], torch.arange(plan.video_tokens))

@@ -30,7 +30,7 @@ def make(recorder, fields, prompts):
 
 
 def ddim_target(teacher, x, span):
-    """Salimans & Ho (2022), appendix G: the clean estimate that makes one DDIM step land where the teacher's steps land.
+    """Salimans & Ho (2022): the clean estimate that makes one DDIM step land where the teacher's steps land.
 
     alpha = 1 - t and sigma = t; teacher: (z, t in [0, 1]) -> velocity.
     """

@@ -78,7 +78,8 @@ def test_the_same_batch_gives_the_same_step_whatever_came_before(make, make_batc
     torch.manual_seed(2)
     b = second.step([make_batch()])
     assert a["loss"].item() == b["loss"].item()
-    assert all(torch.equal(x, y) for x, y in zip(first.generator.parameters(), second.generator.parameters(), strict=True))
+    weights = [objective.generator.parameters() for objective in (first, second)]
+    assert all(torch.equal(x, y) for x, y in zip(*weights, strict=True))
     assert make().step([make_batch("b")])["loss"].item() != a["loss"].item()
 
 

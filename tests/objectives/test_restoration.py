@@ -6,7 +6,14 @@ import torch
 from seedvr2.data.batch import Batch
 from seedvr2.errors import UserError
 from seedvr2.flow.path import noised
-from seedvr2.objectives.restoration import Condition, ConditionNoise, PromptOdds, packed_field, plain_condition, training_condition
+from seedvr2.objectives.restoration import (
+    Condition,
+    ConditionNoise,
+    PromptOdds,
+    packed_field,
+    plain_condition,
+    training_condition,
+)
 
 
 def test_prompts_are_picked_with_their_odds():

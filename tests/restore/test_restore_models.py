@@ -4,9 +4,12 @@ import huggingface_hub
 import pytest
 import torch
 
+from seedvr2 import config
 from seedvr2.errors import UserError
+from seedvr2.objectives.objective import Exported
 from seedvr2.restore import models
-from seedvr2.restore.models import OWN_FILES, RELEASED_FILES, WEIGHTS_VARIABLE, find_model, load_released_model
+from seedvr2.restore.models import OWN_FILES, RELEASED_FILES, WEIGHTS_VARIABLE, find_model, load_model
+from seedvr2.training.weights import export
 
 SMALL_VAE = {"block_out_channels": [16] * 4, "layers_per_block": 1, "norm_num_groups": 8, "latent_channels": 16}
 
@@ -116,6 +119,23 @@ def test_unknown_names_are_the_users_mistake(tmp_path, monkeypatch):
         find_model("tiny", has_gpu=False)
 
 
+def test_an_exported_model_loads_with_its_scale_and_prompt(tmp_path):
+    settings = config.plain(config.load("train", ["+experiment=debug", "run.dir=unused"]))
+    exported, facts = {}, {"vae": {"scale": 1.5}}
+    for name, key in (("vae", "vae"), ("generator", "model"), ("prompts", "prompts")):
+        recipe = config.build(settings[key], key)
+        exported[name] = Exported(recipe(), recipe, facts.get(name, {}))
+    export(exported, tmp_path / "model")
+    files = find_model(str(tmp_path / "model"), has_gpu=False)
+    model = load_model(files, device=torch.device("cpu"), dtype=torch.float32, posterior="sample")
+    assert (model.codec.scale, model.codec.posterior) == (1.5, "sample")
+    assert torch.equal(model.prompt, exported["prompts"].network("positive"))
+    for network, name in ((model.generator, "generator"), (model.codec.vae, "vae")):
+        state = exported[name].network.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
 def test_released_weights_load_as_they_were_saved(tmp_path, monkeypatch, facts, golden, golden_dit, codec, prompt):
     # Small networks stand for the released ones, which have the same kinds of keys.
     monkeypatch.setitem(models.RELEASED, "3b", facts("dit_tiny_configs")["3b"])
@@ -128,11 +148,11 @@ def test_released_weights_load_as_they_were_saved(tmp_path, monkeypatch, facts, 
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
     files = find_model("3b", has_gpu=False)
     options = {"device": torch.device("cpu"), "dtype": torch.float32, "posterior": "mean"}
-    model = load_released_model(files, **options)
+    model = load_model(files, **options)
     for network, original in ((model.generator, golden_dit("3b")), (model.codec.vae, codec.vae)):
         assert all(torch.equal(network.state_dict()[key], value) for key, value in original.state_dict().items())
     assert (model.codec.posterior, model.codec.scale) == ("mean", 0.9152)
     assert torch.equal(model.prompt, prompt)
     (folder / "pos_emb.pt").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"pos_emb\.pt cannot be read"):
-        load_released_model(files, **options)
+        load_model(files, **options)
