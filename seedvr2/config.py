@@ -1,7 +1,7 @@
 """Configurations: Hydra composes them, constructors are their schema.
 
-A mapping with `_target_` becomes a call of that class or function; with `_partial_: true` it becomes a recipe that waits for
-the rest of its arguments. Keys that the target does not take are errors, found before anything runs.
+A mapping with `_target_` becomes a call of that class or function; with `_partial_: true` it becomes a recipe that
+waits for the rest of its arguments. Keys that the target does not take are errors, found before anything runs.
 """
 
 import difflib
@@ -54,8 +54,8 @@ def plain(config: DictConfig) -> dict:
 def build(node, where: str = "config", *, allowed: tuple[str, ...] = ALLOWED):
     """Build what a plain config describes: mappings with `_target_` become objects or recipes, others stay containers.
 
-    A recipe is a `functools.partial` whose attribute `config` is the mapping it came from. where: name for error messages.
-    allowed: beginnings of the names that may be built.
+    A recipe is a `functools.partial` whose attribute `config` is the mapping it came from. where: name for error
+    messages. allowed: beginnings of the names that may be built.
     """
     if isinstance(node, Mapping):
         if "_target_" not in node:
@@ -76,7 +76,9 @@ def build(node, where: str = "config", *, allowed: tuple[str, ...] = ALLOWED):
 
 
 def resolve(name: str, where: str, *, allowed: tuple[str, ...] = ALLOWED) -> Callable:
-    """The class or function with a dotted name, defined in one of the allowed places. Raises UserError for any other."""
+    """The class or function with a dotted name, defined in one of the allowed places. Raises UserError for any
+    other.
+    """
     if not str(name).startswith(allowed):
         raise UserError(f"{where}._target_ is {name!r}: only names from {' and '.join(allowed)} may be built")
     parts = name.split(".")
@@ -106,7 +108,9 @@ def check_arguments(target: Callable, arguments: Mapping, where: str, *, complet
             close = difflib.get_close_matches(key, parameters, n=1)
             advice = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(parameters)}"
             raise UserError(f"{where} has an unknown key {key!r} for {target.__qualname__}: {advice}")
-    needed = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    needed = [
+        n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     if complete and (absent := [name for name in needed if name not in arguments]):
         raise UserError(f"{where} lacks the key {absent[0]!r} that {target.__qualname__} needs: add it")
 

@@ -18,10 +18,16 @@ USED = {"run", "stages", "track"}  # built here; the other keys are parts that t
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compose the config, check all of it, train."""
     parser = argparse.ArgumentParser(
-        prog="seedvr2.train", description=__doc__, epilog="example: python -m seedvr2.train +experiment=debug run.dir=runs/debug"
+        prog="seedvr2.train",
+        description=__doc__,
+        epilog="example: python -m seedvr2.train +experiment=debug run.dir=runs/debug",
     )
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides: +experiment=NAME, run.dir=DIR, group=option, key=value")
-    parser.add_argument("--config-dir", type=Path, help="a further folder with configs of your own, laid out like configs/")
+    parser.add_argument(
+        "overrides", nargs="*", help="Hydra overrides: +experiment=NAME, run.dir=DIR, group=option, key=value"
+    )
+    parser.add_argument(
+        "--config-dir", type=Path, help="a further folder with configs of your own, laid out like configs/"
+    )
     parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
     options = parser.parse_args(arguments)
     with main_guard("seedvr2.train"):
@@ -43,7 +49,9 @@ def build(settings: dict):
     """Run, stages and tracker arguments from a plain config; raises UserError for any key that nothing takes."""
     for name, part in settings.items():
         if name not in USED and not (isinstance(part, dict) and "_target_" in part):
-            raise UserError(f"configuration: {name!r} is not a part of the training config: it needs a _target_, or remove it")
+            raise UserError(
+                f"configuration: {name!r} is not a part of the training config: it needs a _target_, or remove it"
+            )
     built = {name: config.build(part, name) for name, part in settings.items()}
     if not built["stages"]:
         raise UserError("configuration: there are no stages: choose an experiment, for example +experiment=debug")

@@ -10,7 +10,9 @@ Size = tuple[int, int, int]
 
 
 class Batch(NamedTuple):
-    """Clips of one step, of any sizes. Latents (t, h, w, 16), or frames (T, 3, H, W) in [-1, 1] where pixels are trained on."""
+    """Clips of one step, of any sizes. Latents (t, h, w, 16), or frames (T, 3, H, W) in [-1, 1] where pixels are
+    trained on.
+    """
 
     hq: list[Tensor]
     lq: list[Tensor]

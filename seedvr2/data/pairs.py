@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seedvr2.data.degradation.pipeline import Degradation
-from seedvr2.data.seeds import Key, numpy_generator
 from seedvr2.errors import UserError
+from seedvr2.randomness import Key, numpy_generator
 
 
 class Source(Protocol):

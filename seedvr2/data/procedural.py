@@ -8,8 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from seedvr2.data.seeds import numpy_generator
 from seedvr2.errors import UserError
+from seedvr2.randomness import numpy_generator
 
 SUBPIXEL_BITS = 4  # OpenCV draws at 1/16 pixel
 TEXTURE_SIDE = 256

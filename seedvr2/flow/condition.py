@@ -20,7 +20,9 @@ def restoration_input(samples: Sequence[Tensor], conditions: Sequence[Tensor]) -
 
 
 def noised_condition(lq: Tensor, noise: Tensor, timestep: float | Tensor) -> Tensor:
-    """LQ latent diffused to an early timestep, so that the network does not trust synthetic LQ too much (§3.1 of SeedVR)."""
+    """LQ latent diffused to an early timestep, so that the network does not trust synthetic LQ too much (§3.1 of
+    SeedVR).
+    """
     return noised(lq, noise, timestep)
 
 
@@ -31,4 +33,6 @@ def pack(clips: Sequence[Tensor]) -> Tensor:
 
 def unpack(rows: Tensor, sizes: Sequence[tuple[int, int, int]]) -> list[Tensor]:
     """Rows (sum of t*h*w, C) -> clips (t, h, w, C)."""
-    return [part.unflatten(0, size) for part, size in zip(rows.split([t * h * w for t, h, w in sizes]), sizes, strict=True)]
+    return [
+        part.unflatten(0, size) for part, size in zip(rows.split([t * h * w for t, h, w in sizes]), sizes, strict=True)
+    ]

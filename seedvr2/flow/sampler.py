@@ -21,7 +21,8 @@ def euler(field: Field, noise: Tensor, timesteps: Sequence[float]) -> Tensor:
 def guided(positive: Tensor, negative: Tensor, scale: float, *, rescale: float = 0.0) -> Tensor:
     """Classifier-free guidance v_neg + scale (v_pos - v_neg), optionally pulled back to the spread of v_pos.
 
-    positive, negative: (L, C). rescale: 0 (off) to 1; the spread is taken per row over channels, as the released sampler does.
+    positive, negative: (L, C). rescale: 0 (off) to 1; the spread is taken per row over channels, as the released
+    sampler does.
     """
     combined = negative + scale * (positive - negative)
     if rescale == 0:

@@ -43,9 +43,11 @@ def logit_normal(normal: Tensor, *, loc: float = 0.0, scale: float = 1.0) -> Ten
 
 
 def grid_pairs(steps: int, stride: int, *, shift: float = 1.0) -> list[list[float]]:
-    """For each student step, the teacher's timesteps it spans: `steps` teacher steps, `stride` of them per student step.
+    """For each student step, the teacher's timesteps it spans: `steps` teacher steps, `stride` of them per student
+    step.
 
-    Each entry has stride + 1 falling timesteps; the last entry ends at 0. Raises ValueError if stride does not divide steps.
+    Each entry has stride + 1 falling timesteps; the last entry ends at 0. Raises ValueError if stride does not divide
+    steps.
     """
     if stride < 1 or steps % stride:
         raise ValueError(f"stride {stride} must divide the teacher's {steps} steps")

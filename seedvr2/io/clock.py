@@ -16,9 +16,7 @@ class FrameClock:
     variable rates and dropped frames survive.
     """
 
-    def __init__(
-        self, rate: Fraction | None, *, time_base: Fraction | None = None, origin: Fraction | None = None
-    ):
+    def __init__(self, rate: Fraction | None, *, time_base: Fraction | None = None, origin: Fraction | None = None):
         """rate: frames per second if known; time_base: seconds per unit of the source's stamps, None without stamps.
 
         origin: the source's time, in seconds, that becomes 0; None starts the first frame at 0. Raises UserError if

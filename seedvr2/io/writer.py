@@ -19,7 +19,8 @@ from seedvr2.io.audio import AudioCopy
 from seedvr2.io.clock import FrameClock
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-VISUALLY_LOSSLESS = {"crf": "14", "preset": "medium"}
+# mbtree makes equal frames differ in their bytes from run to run.
+VISUALLY_LOSSLESS = {"crf": "14", "preset": "medium", "x264-params": "mbtree=0"}
 BT709 = 1  # FFmpeg's number for the matrix, the primaries and the transfer curve alike
 LIMITED_RANGE = 1
 

@@ -9,7 +9,9 @@ from torch import Tensor
 
 
 class RpGAN:
-    """Relativistic pairing (§3.3, Huang et al. 2024): the discriminator ranks the real above the fake of the same input."""
+    """Relativistic pairing (§3.3, Huang et al. 2024): the discriminator ranks the real above the fake of the same
+    input.
+    """
 
     def generator(self, fake: Tensor, real: Tensor) -> Tensor:
         """fake, real: (B,) logits -> scalar."""

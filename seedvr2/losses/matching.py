@@ -1,4 +1,6 @@
-"""Losses between a fake and its real clip. A generator loss is a function of a `Comparison`; name it under `terms` in a stage config."""
+"""Losses between a fake and its real clip. A generator loss is a function of a `Comparison`; name it under `terms` in a
+stage config.
+"""
 
 from typing import NamedTuple
 

@@ -42,7 +42,9 @@ class LpipsDistance(nn.Module):
         try:
             import lpips  # optional and slow to import
         except ImportError as error:
-            raise UserError("perceptual loss 'lpips' needs the package lpips: pip install 'seedvr2[metrics]'") from error
+            raise UserError(
+                "perceptual loss 'lpips' needs the package lpips: pip install 'seedvr2[metrics]'"
+            ) from error
         self.distance = lpips.LPIPS(net=network, verbose=False).requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -71,5 +73,7 @@ class PatchCritic(nn.Module):
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, *, limit: float = 1e4) -> Tensor:
     """Weight that gives the adversarial loss the reconstruction loss's gradient norm at the decoder's last layer."""
-    norms = [torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)]
+    norms = [
+        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
+    ]
     return (norms[0] / (norms[1] + 1e-4)).clamp(0, limit).detach()

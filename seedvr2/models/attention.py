@@ -1,7 +1,8 @@
 """Joint attention of video and text inside windows, and the learned query of the discriminator.
 
-Everything token-wise (projections, norms) is here in plain layers; a *core* is the head-wise rest. A core receives whole
-sequences and reads the number of heads from its input, so sequence parallelism can hand it some heads of all tokens.
+Everything token-wise (projections, norms) is here in plain layers; a *core* is the head-wise rest. A core receives
+whole sequences and reads the number of heads from its input, so sequence parallelism can hand it some heads of all
+tokens.
 """
 
 import torch

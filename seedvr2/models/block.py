@@ -47,6 +47,8 @@ class MMBlock(nn.Module):
             text = self._update(text, text_out, self.ada.text, self.mlp.text, of_text)
         return video, text
 
-    def _update(self, x: Tensor, attended: Tensor, ada: Modulation, mlp: nn.Module, of: tuple[Tensor, Tensor]) -> Tensor:
+    def _update(
+        self, x: Tensor, attended: Tensor, ada: Modulation, mlp: nn.Module, of: tuple[Tensor, Tensor]
+    ) -> Tensor:
         x = x + ada.leave(attended, *of, 0)
         return x + ada.leave(mlp(ada.enter(self.norm(x), *of, 1)), *of, 1)

@@ -1,4 +1,6 @@
-"""The discriminator of adversarial post-training (§3.1, Fig. 2): the diffusion trunk with cross-attention heads on three depths."""
+"""The discriminator of adversarial post-training (§3.1, Fig. 2): the diffusion trunk with cross-attention heads on
+three depths.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -52,10 +54,10 @@ class CriticHead(nn.Module):
 class Discriminator(nn.Module):
     """Scores a clean latent, given its LQ latent and text, with one logit per clip.
 
-    taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth. Raises UserError
-    for taps that do not rise or lie outside the trunk.
-    The norm and projection of the logit have no bias: relativistic losses see differences only, so a bias would have zero gradient
-    and the optimizer would let it drift.
+    taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth. Raises
+    UserError for taps that do not rise or lie outside the trunk.
+    The norm and projection of the logit have no bias: relativistic losses see differences only, so a bias would have
+    zero gradient and the optimizer would let it drift.
     """
 
     def __init__(self, *, trunk: Callable[[], Trunk], taps: Sequence[int] | None = None):
@@ -77,9 +79,13 @@ class Discriminator(nn.Module):
         txt_shape: Sequence[int] | Tensor,
         timestep: Tensor,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Inputs as the generator's, with the sample in place of the noise -> logits (B,) and tapped features [(L, C)]."""
+        """Inputs as the generator's, with the sample in place of the noise -> logits (B,) and tapped features [(L,
+        C)].
+        """
         _, tapped, _, _, plan = self.trunk(vid, txt, vid_shape, txt_shape, timestep, taps=self.taps)
         scores = torch.cat([head(x, plan) for head, x in zip(self.heads, tapped, strict=True)], dim=-1)
-        with torch.autocast(scores.device.type, enabled=False):  # penalties live in differences that bf16 would round away
+        with torch.autocast(
+            scores.device.type, enabled=False
+        ):  # penalties live in differences that bf16 would round away
             logits = self.logit(self.norm(scores.to(self.logit.weight.dtype))).squeeze(-1)
         return logits, [self.trunk.leave(plan, x) for x in tapped]

@@ -97,7 +97,8 @@ class Trunk(nn.Module):
         *,
         taps: Sequence[int] = (),
     ) -> tuple[Tensor, list[Tensor], Tensor, Tensor, WindowPlan]:
-        """vid: (sum of t*h*w, in_channels), txt: (M, text_dim), vid_shape: (B, 3) latent sizes, txt_shape: (B,), timestep: (B,).
+        """vid: (sum of t*h*w, in_channels), txt: (M, text_dim), vid_shape: (B, 3) latent sizes, txt_shape: (B,),
+        timestep: (B,).
 
         Returns tokens (L, C), the tokens after the blocks numbered in `taps` (from 1), the time condition (B, C, 2, 3),
         the clip number of each token (L,) and the plan.
@@ -163,10 +164,11 @@ class SwinMMDiT(nn.Module):
         txt_shape: Sequence[int] | Tensor,
         timestep: Tensor,
     ) -> Tensor:
-        """vid: (L', 33) latent pixels of all clips, channels [x_t 16, lq 16, mask 1]; rows of a clip in (t, h, w) order.
+        """vid: (L', 33) latent pixels of all clips, channels [x_t 16, lq 16, mask 1]; rows of a clip in (t, h, w)
+        order.
 
-        txt: (M, text_dim). vid_shape: (B, 3) latent (t, h, w), h and w even. txt_shape: (B,) or (B, 1). timestep: (B,) fp32 in
-        [0, 1000]. Returns the velocity (L', 16).
+        txt: (M, text_dim). vid_shape: (B, 3) latent (t, h, w), h and w even. txt_shape: (B,) or (B, 1). timestep: (B,)
+        fp32 in [0, 1000]. Returns the velocity (L', 16).
         """
         video, _, condition, owner, plan = self.trunk(vid, txt, vid_shape, txt_shape, timestep)
         if self.vid_out_norm is not None:

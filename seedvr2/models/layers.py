@@ -79,9 +79,13 @@ class TimeEmbedding(nn.Module):
         self.proj_out = nn.Linear(dim, 6 * dim)
 
     def forward(self, timestep: Tensor) -> Tensor:
-        """timestep: (B,) in fp32 (bf16 cannot tell 999 from 1000) -> (B, C, 2, 3): [attention, MLP] x [shift, scale, gate]."""
+        """timestep: (B,) in fp32 (bf16 cannot tell 999 from 1000) -> (B, C, 2, 3): [attention, MLP] x [shift, scale,
+        gate].
+        """
         if timestep.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"timestep must be fp32 or fp64, not {timestep.dtype}: half precision merges late timesteps")
+            raise TypeError(
+                f"timestep must be fp32 or fp64, not {timestep.dtype}: half precision merges late timesteps"
+            )
         steps = torch.arange(self.frequencies, device=timestep.device, dtype=torch.float32)
         angles = timestep.float()[:, None] * torch.exp(-math.log(10000) / self.frequencies * steps)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.proj_in.weight.dtype)
@@ -90,7 +94,9 @@ class TimeEmbedding(nn.Module):
 
 
 class Modulation(nn.Module):
-    """Learned shift, scale and gate of one modality, added to those of the time embedding (no `1 +`: scales start near 1)."""
+    """Learned shift, scale and gate of one modality, added to those of the time embedding (no `1 +`: scales start near
+    1).
+    """
 
     def __init__(self, dim: int):
         super().__init__()
@@ -104,7 +110,9 @@ class Modulation(nn.Module):
             nn.init.normal_(parameter, mean=float(name.endswith("scale")), std=len(parameter) ** -0.5)
 
     def enter(self, x: Tensor, condition: Tensor, owner: Tensor, part: int) -> Tensor:
-        """Scale and shift x (L, C) before attention (part 0) or MLP (part 1); condition (B, C, 2, 3), owner (L,) in B."""
+        """Scale and shift x (L, C) before attention (part 0) or MLP (part 1); condition (B, C, 2, 3), owner (L,) in
+        B.
+        """
         shift, scale, _ = self._vectors(condition, part)
         return torch.addcmul(per_token(shift, owner), x, per_token(scale, owner))
 
@@ -115,7 +123,8 @@ class Modulation(nn.Module):
     def _vectors(self, condition: Tensor, part: int) -> list[Tensor]:
         name = ("attn", "mlp")[part]
         return [
-            condition[:, :, part, i] + getattr(self, f"{name}_{kind}") for i, kind in enumerate(("shift", "scale", "gate"))
+            condition[:, :, part, i] + getattr(self, f"{name}_{kind}")
+            for i, kind in enumerate(("shift", "scale", "gate"))
         ]
 
 

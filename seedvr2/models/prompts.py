@@ -9,7 +9,9 @@ KINDS = ("positive", "negative", "null")
 
 
 class Prompts(nn.Module):
-    """Token embeddings of the prompts (n, dim); a table to learn, or filled with the released `pos_emb.pt` and `neg_emb.pt`."""
+    """Token embeddings of the prompts (n, dim); a table to learn, or filled with the released `pos_emb.pt` and
+    `neg_emb.pt`.
+    """
 
     def __init__(self, *, tokens: int = 8, dim: int = 64, negative_tokens: int | None = None, trainable: bool = True):
         super().__init__()

@@ -1,7 +1,7 @@
 """Released SeedVR/SeedVR2 weights <-> our networks: configs, names, strict loading.
 
-Our modules carry the released names, apart from the trunk's prefix and the RoPE frequencies, which the released files store as
-buffers and we compute; `to_released` and `from_released` add and remove both.
+Our modules carry the released names, apart from the trunk's prefix and the RoPE frequencies, which the released files
+store as buffers and we compute; `to_released` and `from_released` add and remove both.
 """
 
 import functools
@@ -26,8 +26,24 @@ _FREQUENCIES = "blocks.{}.attn.rope.rope.freqs"
 _WINDOW_METHODS = ("720pwin_by_size_bysize", "720pswin_by_size_bysize")  # regular, shifted
 # Read by the released code but without effect on its result (architecture.md §2.1 of the model facts).
 _NO_EFFECT = {"__object__", "txt_in_norm", "msa_type", "shared_mlp", "shared_qkv", "qk_rope", "txt_dim", "emb_dim"}
-_FIXED = {"norm": "fusedrms", "qk_norm": "fusedrms", "norm_eps": 1e-5, "ada": "single", "qk_bias": False, "patch_size": [1, 2, 2]}
-_SIZES = {"vid_in_channels", "vid_out_channels", "vid_dim", "txt_in_dim", "heads", "head_dim", "expand_ratio", "num_layers"}
+_FIXED = {
+    "norm": "fusedrms",
+    "qk_norm": "fusedrms",
+    "norm_eps": 1e-5,
+    "ada": "single",
+    "qk_bias": False,
+    "patch_size": [1, 2, 2],
+}
+_SIZES = {
+    "vid_in_channels",
+    "vid_out_channels",
+    "vid_dim",
+    "txt_in_dim",
+    "heads",
+    "head_dim",
+    "expand_ratio",
+    "num_layers",
+}
 _FAMILY = {"mm_layers", "mlp_type", "rope_type", "rope_dim", "vid_out_norm", "block_type", "window", "window_method"}
 _NAMES_SHOWN = 8
 
@@ -50,20 +66,31 @@ def _released_config(*, layers: int, window=(4, 3, 3), **sizes) -> dict:
 
 RELEASED = {
     "3b": _released_config(
-        layers=32, vid_dim=2560, heads=20, mm_layers=10, mlp_type="swiglu", rope_type="mmrope3d", rope_dim=128,
+        layers=32,
+        vid_dim=2560,
+        heads=20,
+        mm_layers=10,
+        mlp_type="swiglu",
+        rope_type="mmrope3d",
+        rope_dim=128,
         vid_out_norm="fusedrms",
     ),
     "7b": _released_config(layers=36, vid_dim=3072, heads=24, mlp_type="normal", qk_rope=True),
-    "vae": {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "norm_num_groups": 32, "latent_channels": 16},
+    "vae": {
+        "block_out_channels": [128, 256, 512, 512],
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+        "latent_channels": 16,
+    },
 }
 
 
 def dit_from_released(config: Mapping, state_dict: Mapping[str, Tensor] | None) -> SwinMMDiT:
     """Build a generator from a released config and load its state dict strictly.
 
-    config: released names (`vid_dim`, `num_layers`, `mm_layers`, `rope_type`, ...). state_dict: released keys, or None to build
-    without loading (for the meta device). Raises UserError that names unknown config keys, and missing, unexpected or misshapen
-    entries.
+    config: released names (`vid_dim`, `num_layers`, `mm_layers`, `rope_type`, ...). state_dict: released keys, or None
+    to build without loading (for the meta device). Raises UserError that names unknown config keys, and missing,
+    unexpected or misshapen entries.
     """
     model = _build(config)
     if state_dict is not None:
@@ -89,13 +116,19 @@ def _build(config: Mapping) -> SwinMMDiT:
         in_channels=config["vid_in_channels"],
         text_dim=config["txt_in_dim"],
     )
-    return SwinMMDiT(trunk=trunk, output_norm=config.get("vid_out_norm") is not None, out_channels=config["vid_out_channels"])
+    return SwinMMDiT(
+        trunk=trunk, output_norm=config.get("vid_out_norm") is not None, out_channels=config["vid_out_channels"]
+    )
 
 
 def _check(config: Mapping) -> None:
     if unknown := set(config) - _NO_EFFECT - set(_FIXED) - _SIZES - _FAMILY:
         raise UserError(f"released config has unknown keys {sorted(unknown)}: remove them")
-    needed = _SIZES | {"mlp_type", "window", "window_method"} | ({"rope_dim"} if config.get("rope_type") == "mmrope3d" else set())
+    needed = (
+        _SIZES
+        | {"mlp_type", "window", "window_method"}
+        | ({"rope_dim"} if config.get("rope_type") == "mmrope3d" else set())
+    )
     if missing := needed - set(config):
         raise UserError(f"released config lacks the keys {sorted(missing)}: add them")
     layers = config["num_layers"]
@@ -142,7 +175,9 @@ def _with_frequencies(network: nn.Module, state: dict[str, Tensor]) -> dict[str,
 
 
 def from_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The released state dict under the network's own names; raises UserError for any key or shape that does not fit."""
+    """The released state dict under the network's own names; raises UserError for any key or shape that does not
+    fit.
+    """
     own = network.state_dict()
     names = {key.removeprefix(_TRUNK): key for key in own}
     wanted = _with_frequencies(network, {released: own[key] for released, key in names.items()})
@@ -155,7 +190,9 @@ def from_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[
     if missing or unexpected or shapes:
         faults = {"missing": missing, "unexpected": unexpected, "wrong shape": shapes}
         listed = "; ".join(f"{len(keys)} {kind}: {_listing(keys)}" for kind, keys in faults.items() if keys)
-        raise UserError(f"these weights do not fit {type(network).__name__} ({listed}): use the file of the same model and size")
+        raise UserError(
+            f"these weights do not fit {type(network).__name__} ({listed}): use the file of the same model and size"
+        )
     for key in wanted.keys() - names.keys():
         if not torch.allclose(state_dict[key].float(), wanted[key], rtol=1e-2):
             raise UserError(f"{key} holds other RoPE frequencies than this family's: use weights of the same family")
@@ -167,7 +204,9 @@ def _listing(names: list[str]) -> str:
 
 
 def load_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
-    """Load a released state dict into a network strictly; a network on the meta device takes the tensors over as they are."""
+    """Load a released state dict into a network strictly; a network on the meta device takes the tensors over as they
+    are.
+    """
     on_meta = any(parameter.is_meta for parameter in network.parameters())
     network.load_state_dict(from_released(network, state_dict), assign=on_meta)
 

@@ -13,7 +13,9 @@ from seedvr2.models.windows import WindowPlan
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of every token's angles, in fp32 (fp64 for fp64 models); `text` is None where text is not rotated."""
+    """Cosines and sines of every token's angles, in fp32 (fp64 for fp64 models); `text` is None where text is not
+    rotated.
+    """
 
     video: tuple[Tensor, Tensor]  # (L, R) each
     text: tuple[Tensor, Tensor] | None  # (M, R) each

@@ -1,4 +1,6 @@
-"""Attention over sequences of different lengths packed in one row: torch varlen on CUDA, equal-length batches elsewhere."""
+"""Attention over sequences of different lengths packed in one row: torch varlen on CUDA, equal-length batches
+elsewhere.
+"""
 
 import torch
 import torch.nn.functional as F

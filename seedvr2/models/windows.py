@@ -1,7 +1,8 @@
 """Adaptive window partition (§3.2, Eq. 1–2): which tokens attend to each other, as pure functions of sizes.
 
-A window rule maps a token grid `(t, h, w)` to a window extent `(t, h, w)`. To add a rule, write such a function here and
-name it in `trunk.window` of a model config. `plan_windows` turns a rule into the index tensors that attention needs.
+A window rule maps a token grid `(t, h, w)` to a window extent `(t, h, w)`. To add a rule, write such a function here
+and name it in `trunk.window` of a model config. `plan_windows` turns a rule into the index tensors that attention
+needs.
 """
 
 import itertools
@@ -18,9 +19,7 @@ WindowRule = Callable[[Size], Size]
 TRAINING_AREA = 45 * 80  # tokens of a 720p frame, d_h x d_w in the paper
 
 
-def adaptive_window(
-    size: Size, *, windows: Size = (4, 3, 3), area: int = TRAINING_AREA, max_frames: int = 30
-) -> Size:
+def adaptive_window(size: Size, *, windows: Size = (4, 3, 3), area: int = TRAINING_AREA, max_frames: int = 30) -> Size:
     """Window extent of the released models: Eq. 1 on the proxy grid of Eq. 2 rounded to whole tokens.
 
     size: (t, h, w) tokens. windows: how many windows per axis. area: tokens of a training frame (the proxy's area).
@@ -80,7 +79,15 @@ class WindowPlan(NamedTuple):
 
 def plan_windows(sizes: Sequence[Size], text_lengths: Sequence[int], rule: WindowRule, shifted: bool) -> WindowPlan:
     """Plan window attention for clips of token grids `sizes` and `text_lengths`, packed one after the other."""
-    position, extent, window_of_token, row_in_window, video_length, window_text, clip_windows = [], [], [], [], [], [], []
+    position, extent, window_of_token, row_in_window, video_length, window_text, clip_windows = (
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+    )
     first_window = 0
     for size, text_length in zip(sizes, text_lengths, strict=True):
         axes = [_axis(n, p, shifted) for n, p in zip(size, rule(size), strict=True)]
@@ -96,8 +103,13 @@ def plan_windows(sizes: Sequence[Size], text_lengths: Sequence[int], rule: Windo
         window_text.append(torch.full((ct * ch * cw,), text_length))
         clip_windows.append(range(first_window, first_window + ct * ch * cw))
         first_window += ct * ch * cw
-    return _pack(sizes, text_lengths, *map(torch.cat, (position, extent, window_of_token, row_in_window)),
-                 *map(torch.cat, (video_length, window_text)), clip_windows)
+    return _pack(
+        sizes,
+        text_lengths,
+        *map(torch.cat, (position, extent, window_of_token, row_in_window)),
+        *map(torch.cat, (video_length, window_text)),
+        clip_windows,
+    )
 
 
 def _axis(length: int, window: int, shifted: bool) -> tuple[Tensor, Tensor, Tensor, int]:
@@ -112,7 +124,9 @@ def _grid(t: Tensor, h: Tensor, w: Tensor) -> list[Tensor]:
     return [axis.flatten() for axis in torch.meshgrid(t, h, w, indexing="ij")]
 
 
-def _pack(sizes, text_lengths, position, extent, window_of_token, row_in_window, video_length, window_text, clip_windows):
+def _pack(
+    sizes, text_lengths, position, extent, window_of_token, row_in_window, video_length, window_text, clip_windows
+):
     length = video_length + window_text
     by_length = torch.argsort(length, stable=True)
     start = torch.empty_like(length)

@@ -1,4 +1,6 @@
-"""Adversarial post-training (§3.1, §3.3): a one-step generator against a discriminator made of the diffusion network."""
+"""Adversarial post-training (§3.1, §3.3): a one-step generator against a discriminator made of the diffusion
+network.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -37,10 +39,10 @@ class Term(NamedTuple):
 class AdversarialPostTraining:
     """Alternate one discriminator and one generator update on the same clips.
 
-    gan: loss of both players. terms: further generator losses by name. r1, r2: weights of the approximated penalties on real and
-    fake clips, with perturbations of standard deviation sigma; normalize_by_sigma divides the penalty by sigma squared.
-    discriminator_weights: name of the multi-step generator that the discriminator's trunk starts from (the un-distilled base).
-    timestep_shift: shift of the discriminator's uniformly drawn timestep.
+    gan: loss of both players. terms: further generator losses by name. r1, r2: weights of the approximated penalties on
+    real and fake clips, with perturbations of standard deviation sigma; normalize_by_sigma divides the penalty by sigma
+    squared. discriminator_weights: name of the multi-step generator that the discriminator's trunk starts from (the
+    un-distilled base). timestep_shift: shift of the discriminator's uniformly drawn timestep.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class AdversarialPostTraining:
         purpose = "adversarial post-training needs a generator to start from"
         self.generator = build("generator", generator, weights.require(generator_weights, purpose=purpose))
         self.prompts = build("prompts", prompts, weights.require("prompts", purpose=purpose), trainable=False)
-        trunk = weights.require(discriminator_weights, "initial/generator", purpose="the discriminator starts from a base")
+        trunk = weights.require(
+            discriminator_weights, "initial/generator", purpose="the discriminator starts from a base"
+        )
         self.discriminator = build("discriminator", discriminator, trunk)
         self.recipes = {"generator": generator, "discriminator": discriminator, "prompts": prompts}
         shared = {"total": iterations, "schedule": schedule, "max_norm": None}

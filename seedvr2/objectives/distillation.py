@@ -63,7 +63,12 @@ class Distillation:
         self.prompts = build("prompts", prompts, weights.require("prompts", purpose=purpose), trainable=False)
         self.recipes = {"generator": generator, "prompts": prompts}
         self.student = Trainee(
-            {"generator": self.generator}, optimizer=optim, total=iterations, schedule=schedule, max_norm=max_norm, ema=ema
+            {"generator": self.generator},
+            optimizer=optim,
+            total=iterations,
+            schedule=schedule,
+            max_norm=max_norm,
+            ema=ema,
         )
         self.stateful = {"student": self.student}
         self.averaged = self.student.averaged

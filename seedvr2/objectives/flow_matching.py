@@ -26,8 +26,8 @@ from seedvr2.optim.trainee import Trainee
 class FlowMatching:
     """Regress the velocity `noise - clean` at a logit-normal timestep moved by the resolution shift.
 
-    prompt_odds: odds of the negative and the null prompt (dropout), else the positive one. condition_noise: noise on the LQ latent.
-    preview_steps: Euler steps of the preview.
+    prompt_odds: odds of the negative and the null prompt (dropout), else the positive one. condition_noise: noise on
+    the LQ latent. preview_steps: Euler steps of the preview.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""The restoration problem as network input: what every latent objective feeds to generator, teacher and discriminator."""
+"""The restoration problem as network input: what every latent objective feeds to generator, teacher and
+discriminator.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,14 +53,18 @@ class PromptOdds:
 
 @dataclass(frozen=True)
 class ConditionNoise:
-    """Noise on the LQ latent: timestep U(0, limit) * 1000, moved by the resolution shift; none for a share of samples."""
+    """Noise on the LQ latent: timestep U(0, limit) * 1000, moved by the resolution shift; none for a share of
+    samples.
+    """
 
     limit: float = 0.25
     clean_share: float = 0.0
 
     def __post_init__(self):
         if not (0 <= self.limit <= 1 and 0 <= self.clean_share <= 1):
-            raise UserError(f"condition_noise limit {self.limit} and clean_share {self.clean_share} must be from 0 to 1")
+            raise UserError(
+                f"condition_noise limit {self.limit} and clean_share {self.clean_share} must be from 0 to 1"
+            )
 
     def timestep(self, draw: float, size: Size) -> float:
         """Timestep in [0, 1000] for a uniform draw in [0, 1)."""
@@ -74,7 +80,9 @@ def training_condition(
     """The condition of each clip with random noise and prompt; `purpose` names the draws."""
     latents = [
         restoration_condition(noised_condition(lq, extra, noise.timestep(draw, tuple(lq.shape[:3]))))
-        for lq, extra, draw in zip(batch.lq, batch.normal(f"{purpose}/noise"), batch.uniform(f"{purpose}/level"), strict=True)
+        for lq, extra, draw in zip(
+            batch.lq, batch.normal(f"{purpose}/noise"), batch.uniform(f"{purpose}/level"), strict=True
+        )
     ]
     return Condition(latents, [prompts(odds.pick(draw)) for draw in batch.uniform(f"{purpose}/text")])
 
@@ -102,7 +110,11 @@ def same_timestep(timestep: float, clips: Sequence[Tensor]) -> Tensor:
 
 
 def packed_field(
-    network: nn.Module, condition: Condition, negative: Condition | None = None, scale: float = 1.0, rescale: float = 0.0
+    network: nn.Module,
+    condition: Condition,
+    negative: Condition | None = None,
+    scale: float = 1.0,
+    rescale: float = 0.0,
 ) -> Callable[[Tensor, float], Tensor]:
     """Velocity field of packed clips (rows, 16) for a sampler, guided if scale is not 1."""
 

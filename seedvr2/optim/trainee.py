@@ -1,4 +1,6 @@
-"""A trainee: networks that learn together, and everything that changes their weights. The only place where weights change."""
+"""A trainee: networks that learn together, and everything that changes their weights. The only place where weights
+change.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +17,8 @@ Logs = dict[str, Tensor]
 class Trainee:
     """Networks with one optimizer, one schedule and one set of averaged weights.
 
-    networks: by the name they are exported under. optimizer: parameters -> optimizer. schedule: (step, total) -> factor of the
-    learning rate. max_norm: gradient clip, None for none. ema: decay of averaged weights, None for none.
+    networks: by the name they are exported under. optimizer: parameters -> optimizer. schedule: (step, total) -> factor
+    of the learning rate. max_norm: gradient clip, None for none. ema: decay of averaged weights, None for none.
     """
 
     def __init__(

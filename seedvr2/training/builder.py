@@ -23,7 +23,9 @@ class ModelBuilder:
         self.device, self.key = device, key
 
     def __call__(self, name: str, recipe: Recipe, weights: Path | None = None, *, trainable: bool = True) -> nn.Module:
-        """Build `recipe`; a discriminator takes a generator's file for its trunk. See `Build` in objectives/objective.py."""
+        """Build `recipe`; a discriminator takes a generator's file for its trunk. See `Build` in
+        objectives/objective.py.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(*self.key, "weights", name))
             network = recipe()

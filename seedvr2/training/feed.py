@@ -68,8 +68,9 @@ class LatentFeed:
     """Clean and degraded clips as latents (t, h, w, 16) of a frozen VAE.
 
     vae: recipe; its weights are those of the VAE stage or of `run.weights.vae`. workers: loader processes.
-    pool: draw from this many batches of distinct samples per shape and remember their latents, so that later steps and stages
-    cost no decoding, degrading and encoding (null: every sample is new). Pooled samples are drawn in the training process.
+    pool: draw from this many batches of distinct samples per shape and remember their latents, so that later steps and
+    stages cost no decoding, degrading and encoding (null: every sample is new). Pooled samples are drawn in the
+    training process.
     """
 
     def __init__(
@@ -125,11 +126,18 @@ class LatentFeed:
 
     @torch.no_grad()
     def encode(self, key: Key, clip: Pair) -> tuple[Tensor, Tensor]:
-        """Latents of the clean and of the degraded clip, sampled from their posteriors by the key; in fp32 on the CPU."""
+        """Latents of the clean and of the degraded clip, sampled from their posteriors by the key; in fp32 on the
+        CPU.
+        """
         latents = []
         for side, frames in clip._asdict().items():
             frames = frames.to(self.device)
-            size = (len(frames) - 1) // 4 + 1, frames.shape[2] // 8, frames.shape[3] // 8, self.codec.vae.latent_channels
+            size = (
+                (len(frames) - 1) // 4 + 1,
+                frames.shape[2] // 8,
+                frames.shape[3] // 8,
+                self.codec.vae.latent_channels,
+            )
             noise = torch.randn(size, generator=torch_generator(*key, "posterior", side)).to(self.device)
             latents.append(self.codec.encode(frames, noise=noise).float().cpu())
         return tuple(latents)

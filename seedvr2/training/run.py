@@ -14,7 +14,8 @@ class Run:
     """Settings of a training run.
 
     dir: its folder. seed: of everything random. weights: what to start from (see `training.weights.Catalogue`).
-    device: auto, cpu or cuda. precision: fp32 or bf16 (autocast); auto is bf16 on CUDA. threads: CPU threads, null for all cores.
+    device: auto, cpu or cuda. precision: fp32 or bf16 (autocast); auto is bf16 on CUDA. threads: CPU threads, null for
+    all cores.
     """
 
     def __init__(
@@ -45,11 +46,15 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"run.dir {str(self.folder)!r} cannot be made ({error.strerror}): choose another folder") from error
+            raise UserError(
+                f"run.dir {str(self.folder)!r} cannot be made ({error.strerror}): choose another folder"
+            ) from error
         path = self.folder / "config.yaml"
         text = yaml.safe_dump(config, sort_keys=False)
         if path.is_file() and path.read_text() != text:
-            print(f"note: the configuration differs from the one {path} was started with; the old one is kept as config.old.yaml")
+            print(
+                f"note: the configuration differs from the one {path} was started with; the old one is kept as config.old.yaml"
+            )
             path.replace(path.with_name("config.old.yaml"))
         with whole(path) as temporary:
             temporary.write_text(text)

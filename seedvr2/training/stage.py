@@ -25,8 +25,10 @@ class Stage:
 
     def __post_init__(self):
         if self.iterations < 1 or self.accumulate < 1:
-            raise UserError(f"stage {self.name!r} needs iterations and accumulate of at least 1: got "
-                            f"{self.iterations} and {self.accumulate}")
+            raise UserError(
+                f"stage {self.name!r} needs iterations and accumulate of at least 1: got "
+                f"{self.iterations} and {self.accumulate}"
+            )
 
 
 def single(
@@ -67,7 +69,9 @@ def distillation_chain(
         raise UserError(f"stage {name!r}: {error}") from error
     counts = [iterations] * len(pairs) if isinstance(iterations, int) else list(iterations)
     if len(counts) != len(pairs):
-        raise UserError(f"stage {name!r} lists {len(counts)} iteration counts for {len(pairs)} distillations: give {len(pairs)}")
+        raise UserError(
+            f"stage {name!r} lists {len(counts)} iteration counts for {len(pairs)} distillations: give {len(pairs)}"
+        )
     return [
         Stage(
             f"{name}_{teacher}to{student}",

@@ -65,7 +65,9 @@ class Console:
         rate = (step - self.started[1]) / max(1e-9, time.monotonic() - self.started[2])
         remaining = str(timedelta(seconds=round((total - step) / rate))) if rate else "?"
         values = "  ".join(
-            f"{key.removeprefix(f'{stage}/')} {value:.4g}" for key, value in record.items() if key.startswith(f"{stage}/")
+            f"{key.removeprefix(f'{stage}/')} {value:.4g}"
+            for key, value in record.items()
+            if key.startswith(f"{stage}/")
         )
         line = f"[{stage}] {step}/{total}  {values}  {rate:.2f} it/s  ETA {remaining}"
         if sys.stdout.isatty():
@@ -120,11 +122,15 @@ class Tracker:
         return step % self.every == 0 or step in (1, total)
 
     def log(self, stage: str, step: int, total: int, metrics: Mapping[str, Tensor | float]) -> None:
-        """Write one record `{stage, step, time, <stage>/<name>: number}`. Raises UserError when a number is not finite."""
+        """Write one record `{stage, step, time, <stage>/<name>: number}`. Raises UserError when a number is not
+        finite.
+        """
         values = {f"{stage}/{name}": float(value) for name, value in metrics.items()}
         record = {"stage": stage, "step": step, "time": round(time.time(), 3), **values}
         for sink in self.sinks:
             sink.log(record, total)
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
-            raise UserError(f"training diverged: {wrong[0]} is {values[wrong[0]]} at step {step}; lower the learning rate and start "
-                            "again from the last checkpoint")
+            raise UserError(
+                f"training diverged: {wrong[0]} is {values[wrong[0]]} at step {step}; lower the learning rate and start "
+                "again from the last checkpoint"
+            )

@@ -45,7 +45,10 @@ class Trainer:
         checkpoint = Checkpointer(folder / "checkpoints", objective.stateful)
         step = checkpoint.resume()
         self.tracker.lines.rewind(stage.name, step)
-        print(f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""), flush=True)
+        print(
+            f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""),
+            flush=True,
+        )
         for batches in feed.batches(step, stage.iterations, stage.accumulate):
             with self.run.autocast():
                 metrics = objective.step(batches)
@@ -67,6 +70,8 @@ class Trainer:
         batch, clips = feed.preview()
         with objective.averaged(), self.run.autocast():
             results = feed.frames(objective.preview(batch))
-        write_sheet(path, [[lq.cpu(), made.float().cpu(), hq.cpu()] for (hq, lq), made in zip(clips, results, strict=True)])
+        write_sheet(
+            path, [[lq.cpu(), made.float().cpu(), hq.cpu()] for (hq, lq), made in zip(clips, results, strict=True)]
+        )
         scores = [psnr(made.float().cpu(), hq) for (hq, _), made in zip(clips, results, strict=True)]
         return {"preview_psnr": sum(scores) / len(scores)}

@@ -1,4 +1,6 @@
-"""Weight files: one plain safetensors file per network, with released names and the recipe to build the network again."""
+"""Weight files: one plain safetensors file per network, with released names and the recipe to build the network
+again.
+"""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +48,9 @@ def read_metadata(path: Path) -> dict:
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get(_KEY)
     except SafetensorError as error:
-        raise UserError(f"weights file {str(path)!r} is damaged or no safetensors file ({error}): export it again") from error
+        raise UserError(
+            f"weights file {str(path)!r} is damaged or no safetensors file ({error}): export it again"
+        ) from error
     if found is None:
         raise UserError(f"weights file {str(path)!r} carries no seedvr2 recipe: use a file exported by seedvr2.train")
     return json.loads(found)
@@ -55,7 +59,8 @@ def read_metadata(path: Path) -> dict:
 def load_network(path: Path) -> nn.Module:
     """Build the network that a file of `export` holds, with its weights, in fp32 on the CPU.
 
-    The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError otherwise.
+    The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError
+    otherwise.
     """
     recipe = config.build(read_metadata(path)["recipe"], str(path), allowed=("seedvr2.models.",))
     with torch.device("meta"):
@@ -81,7 +86,8 @@ def read_prompts(*, positive: str, negative: str) -> Prompts:
 class Catalogue:
     """Which file holds the newest weights of a network, and those of each stage.
 
-    initial: None, a weights file of a generator, a folder of `<network>.safetensors` files, or a mapping network -> file.
+    initial: None, a weights file of a generator, a folder of `<network>.safetensors` files, or a mapping network ->
+    file.
     """
 
     def __init__(self, initial: str | Path | Mapping[str, str] | None = None):
@@ -107,7 +113,9 @@ class Catalogue:
             self.files[name] = self.files[f"{stage}/{name}"] = path
 
     def find(self, *names: str) -> Path | None:
-        """First file among names like `generator` (the newest) or `base/generator` (of one stage); None if there is none."""
+        """First file among names like `generator` (the newest) or `base/generator` (of one stage); None if there is
+        none.
+        """
         return next((self.files[name] for name in names if name in self.files), None)
 
     def require(self, *names: str, purpose: str) -> Path:
