@@ -35,7 +35,7 @@ def load(name: str, overrides: Sequence[str] = (), *, extra: Path | None = None)
     Raises UserError for unknown groups, options and keys.
     """
     GlobalHydra.instance().clear()
-    search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+    search = [f"hydra.searchpath=['file://{Path(extra).resolve()}']"] if extra else []
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(folder())):
             return compose(name, overrides=[*overrides, *search])

@@ -13,7 +13,7 @@ from seedvr2.errors import UserError
 
 FOLDER = config.folder()
 GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in FOLDER.iterdir() if path.is_dir()}
-VALUES = {"prompts": ["prompts.positive=p.pt", "prompts.negative=n.pt"], "data": ["data.root=d"]}
+VALUES = {"data": ["data.root=d"]}
 OTHERS = ("experiment", "stage", "optim")  # tested by tests of their own
 OPTIONS = [(group, name) for group, names in GROUPS.items() for name in names if group not in OTHERS]
 

@@ -97,9 +97,7 @@ def test_a_video_keeps_frames_rate_pixel_shape_and_sound(video, capsys):
     assert (info.width, info.height, info.rate, info.sample_aspect) == (128, 96, RATE, Fraction(4, 3))
     assert (info.codec, info.colorspace, info.color_primaries, info.color_curve) == ("h264", 1, 1, 1)
     assert len(times) == FRAMES
-    assert [after - before for before, after in itertools.pairwise(times)] == [
-        1 / RATE
-    ] * (FRAMES - 1)
+    assert [after - before for before, after in itertools.pairwise(times)] == [1 / RATE] * (FRAMES - 1)
     assert sound(output) == sound(video)
     printed = capsys.readouterr()
     assert "model tiny (bundled) on cpu" in printed.out

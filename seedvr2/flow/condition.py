@@ -1,11 +1,9 @@
-"""What the network sees beside the noisy latent: the LQ latent, a mask, and optional noise on the condition."""
+"""What the network sees beside the noisy latent: the LQ latent and a mask."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from seedvr2.flow.path import noised
 
 
 def restoration_condition(lq: Tensor) -> Tensor:
@@ -17,13 +15,6 @@ def restoration_input(samples: Sequence[Tensor], conditions: Sequence[Tensor]) -
     """Per clip (t, h, w, 16) and (t, h, w, 17) -> all clips packed as network input (sum of t*h*w, 33)."""
     clips = [torch.cat([x, c], dim=-1).flatten(0, 2) for x, c in zip(samples, conditions, strict=True)]
     return torch.cat(clips)
-
-
-def noised_condition(lq: Tensor, noise: Tensor, timestep: float | Tensor) -> Tensor:
-    """LQ latent diffused to an early timestep, so that the network does not trust synthetic LQ too much (§3.1 of
-    SeedVR).
-    """
-    return noised(lq, noise, timestep)
 
 
 def pack(clips: Sequence[Tensor]) -> Tensor:

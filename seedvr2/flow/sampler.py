@@ -1,5 +1,6 @@
 """From noise to data with a velocity network: Euler steps and classifier-free guidance."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,7 +14,7 @@ Field = Callable[[Tensor, float], Tensor]  # (x_t, timestep) -> velocity
 def euler(field: Field, noise: Tensor, timesteps: Sequence[float]) -> Tensor:
     """Integrate from noise at timesteps[0] down to data; one network evaluation per timestep."""
     x = noise
-    for start, stop in zip(timesteps, timesteps[1:], strict=False):
+    for start, stop in itertools.pairwise(timesteps):
         x = euler_step(x, field(x, start), start, stop)
     return clean_estimate(x, field(x, timesteps[-1]), timesteps[-1])
 

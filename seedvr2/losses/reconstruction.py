@@ -1,5 +1,7 @@
 """Losses of the autoencoder: perceptual distances between frames, and the patch discriminators."""
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ class RandomConvDistance(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         channels = [3, *[width] * levels]
-        for level, (a, b) in enumerate(zip(channels, channels[1:], strict=False)):
+        for level, (a, b) in enumerate(itertools.pairwise(channels)):
             weight = torch.randn(b, a, 3, 3, generator=generator)
             weight -= weight.mean(dim=(1, 2, 3), keepdim=True)  # blind to flat areas: details, not brightness
             self.register_buffer(f"weight{level}", weight / weight.flatten(1).norm(dim=1)[:, None, None, None])
@@ -60,7 +62,7 @@ class PatchCritic(nn.Module):
         channels = [3, *(width * 2**i for i in range(levels))]
         self.layers = nn.ModuleList(
             spectral_norm(nn.Conv3d(a, b, (3, 4, 4), stride=(1, 2, 2), padding=(1, 1, 1)))
-            for a, b in zip(channels, channels[1:], strict=False)
+            for a, b in itertools.pairwise(channels)
         )
         self.score = spectral_norm(nn.Conv3d(channels[-1], 1, (3, 3, 3), padding=1))
 

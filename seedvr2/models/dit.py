@@ -106,6 +106,10 @@ class Trunk(nn.Module):
         sizes = [tuple(size) for size in _numbers(vid_shape)]
         lengths = [length[0] if isinstance(length, list) else length for length in _numbers(txt_shape)]
         grids = token_sizes(sizes)
+        if not len(sizes) == len(lengths) == len(timestep):
+            raise ValueError(
+                f"{len(sizes)} clips, {len(lengths)} texts and {len(timestep)} timesteps: give one of each"
+            )
         angle_dtype = torch.float64 if vid.dtype == torch.float64 else torch.float32
         planned = [
             plan_layer(tuple(grids), tuple(lengths), self.window, self.rope, shifted, vid.device, angle_dtype)

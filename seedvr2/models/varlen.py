@@ -23,9 +23,8 @@ def varlen_attention(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]
 
 
 def _varlen(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]]) -> Tensor:
-    from torch.nn.attention.varlen import (
-        varlen_attn,  # its import initialises CUDA extensions: only where they are used
-    )
+    # Imported here because the import initialises CUDA extensions.
+    from torch.nn.attention.varlen import varlen_attn
 
     lengths = torch.tensor([length for count, length in runs for _ in range(count)], dtype=torch.int32)
     starts = F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)).to(q.device, non_blocking=True)

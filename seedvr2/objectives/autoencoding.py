@@ -1,6 +1,7 @@
 """Training the causal video VAE (§3.1 of SeedVR): L1, KL, perceptual distance, and late a patch discriminator."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 from seedvr2.data.batch import Batch
 from seedvr2.losses.adversarial import Hinge
 from seedvr2.losses.reconstruction import adaptive_weight
+from seedvr2.models.vae.start import start_as_resampler
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
+from seedvr2.randomness import torch_generator
 
 
 class Spread:
@@ -39,6 +42,7 @@ class Spread:
 class Autoencoding:
     """Reconstruct clips from a sampled posterior; clips of a step have one size.
 
+    start: what a fresh VAE does at first (see `models/vae/start.py`); no effect on weights from a file.
     perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
     adversarial_start: share of the stage after which the adversarial loss joins.
     """
@@ -54,6 +58,7 @@ class Autoencoding:
         schedule: Callable[[int, int], float] = constant,
         max_norm: float | None = 1.0,
         ema: float | None = 0.999,
+        start: Literal["resampler", "random"] = "resampler",
         kl: float = 1e-4,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -63,21 +68,25 @@ class Autoencoding:
         adversarial_start: float = 0.8,
     ):
         self.recipe = vae
-        self.vae = build("vae", vae, weights.find("vae"))
-        shared = {"total": iterations, "schedule": schedule, "max_norm": max_norm}
-        self.student = Trainee({"vae": self.vae}, optimizer=optim, ema=ema, **shared)
+        file = weights.find("vae")
+        self.vae = build("vae", vae, file)
+        if file is None and start == "resampler":
+            start_as_resampler(self.vae, torch_generator("vae start"))
+        self.critic_start = round(adversarial_start * iterations)
+        shared = {"schedule": schedule, "max_norm": max_norm}
+        self.student = Trainee({"vae": self.vae}, optimizer=optim, total=iterations, ema=ema, **shared)
         self.spread = Spread()
         self.stateful = {"student": self.student, "spread": self.spread}
         self.averaged = self.student.averaged
         self.critic = build("critic", critic, None) if critic else None
         if self.critic:
-            self.judge = Trainee({"critic": self.critic}, optimizer=critic_optim or optim, **shared)
+            late = iterations - self.critic_start
+            self.judge = Trainee({"critic": self.critic}, optimizer=critic_optim or optim, total=late, **shared)
             self.stateful["judge"] = self.judge
         self.gan = Hinge()
         device = next(self.vae.parameters()).device
         self.perceptual = perceptual.to(device) if perceptual else None
         self.kl, self.perceptual_weight, self.adversarial_weight = kl, perceptual_weight, adversarial_weight
-        self.critic_start = round(adversarial_start * iterations)
 
     @property
     def adversarial(self) -> bool:

@@ -51,6 +51,8 @@ class FlowMatching:
         self.recipes = {"generator": generator, "prompts": prompts}
         networks = {name: build(name, recipe, weights.find(name)) for name, recipe in self.recipes.items()}
         self.generator, self.prompts = networks["generator"], networks["prompts"]
+        if not any(table.requires_grad for table in self.prompts.parameters()):
+            weights.require("prompts", purpose="these prompts are fixed and must come from a file")
         self.student = Trainee(
             networks, optimizer=optim, total=iterations, schedule=schedule, max_norm=max_norm, ema=ema
         )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from seedvr2.data.batch import Batch, Size
 from seedvr2.errors import UserError
-from seedvr2.flow.condition import noised_condition, pack, restoration_condition, restoration_input, unpack
-from seedvr2.flow.path import TOTAL
+from seedvr2.flow.condition import pack, restoration_condition, restoration_input, unpack
+from seedvr2.flow.path import TOTAL, noised
 from seedvr2.flow.sampler import guided
 from seedvr2.flow.timesteps import shift_by_resolution
 
@@ -79,7 +79,7 @@ def training_condition(
 ) -> Condition:
     """The condition of each clip with random noise and prompt; `purpose` names the draws."""
     latents = [
-        restoration_condition(noised_condition(lq, extra, noise.timestep(draw, tuple(lq.shape[:3]))))
+        restoration_condition(noised(lq, extra, noise.timestep(draw, tuple(lq.shape[:3]))))
         for lq, extra, draw in zip(
             batch.lq, batch.normal(f"{purpose}/noise"), batch.uniform(f"{purpose}/level"), strict=True
         )
@@ -100,8 +100,8 @@ def run(network: nn.Module, samples: Sequence[Tensor], condition: Condition, tim
 
 
 def velocities(network: nn.Module, samples: Sequence[Tensor], condition: Condition, timesteps: Tensor) -> list[Tensor]:
-    """Velocity of each clip (t, h, w, 16), in fp32."""
-    return unpack(run(network, samples, condition, timesteps).float(), condition.sizes)
+    """Velocity of each clip (t, h, w, 16), in the precision of the samples."""
+    return unpack(run(network, samples, condition, timesteps).to(samples[0].dtype), condition.sizes)
 
 
 def same_timestep(timestep: float, clips: Sequence[Tensor]) -> Tensor:

@@ -97,8 +97,9 @@ class Trainee:
             network.load_state_dict(state["networks"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
+            started = state["average"] or self.parameters  # an average switched on later starts from the weights
             for name, value in self.ema.average.items():
-                value.copy_(state["average"][name])
+                value.copy_(started[name].detach())
         self.step = state["step"]
 
 

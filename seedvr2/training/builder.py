@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from seedvr2.models.discriminator import Discriminator
-from seedvr2.models.released import load_released, read_state_dict
+from seedvr2.models.released import load_released
 from seedvr2.objectives.objective import Recipe
 from seedvr2.randomness import seed_of
+from seedvr2.training.weights import read_weights
 
 _GENERATOR_ONLY = ("vid_out.", "vid_out_norm.", "vid_out_ada.")
 
@@ -30,10 +31,11 @@ class ModelBuilder:
             torch.manual_seed(seed_of(*self.key, "weights", name))
             network = recipe()
         if weights is not None:
-            state = read_state_dict(weights)
+            state = read_weights(weights)
             if isinstance(network, Discriminator) and not any(key.startswith("heads.") for key in state):
                 trunk = {key: value for key, value in state.items() if not key.startswith(_GENERATOR_ONLY)}
                 own_heads = {k: v for k, v in network.state_dict().items() if not k.startswith("trunk.")}
                 state = trunk | own_heads
             load_released(network, state)
-        return network.to(self.device).train(trainable).requires_grad_(trainable)
+        network = network.to(self.device).train(trainable)
+        return network if trainable else network.requires_grad_(False)

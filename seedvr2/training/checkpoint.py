@@ -16,7 +16,7 @@ class Checkpointer:
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, rising."""
-        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.is_dir())
+        return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir())
 
     def save(self, step: int) -> None:
         """Write a checkpoint after `step` steps, then drop the oldest."""

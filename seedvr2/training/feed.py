@@ -1,5 +1,6 @@
 """Feeds: what an objective eats, as micro-batches per step. Pixels for the VAE, latents for everything else."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -180,5 +181,5 @@ def sample_draws(seed: int, stage: str, step: int, count: int) -> list[Draws]:
 def split(batch: Batch, parts: int) -> list[Batch]:
     """The global batch of a step as micro-batches of nearly equal size."""
     edges = [round(i * len(batch.hq) / parts) for i in range(parts + 1)]
-    slices = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
     return [Batch(batch.hq[part], batch.lq[part], batch.draws[part]) for part in slices]

@@ -52,9 +52,7 @@ class Run:
         path = self.folder / "config.yaml"
         text = yaml.safe_dump(config, sort_keys=False)
         if path.is_file() and path.read_text() != text:
-            print(
-                f"note: the configuration differs from the one {path} was started with; the old one is kept as config.old.yaml"
-            )
+            print(f"note: the configuration is not the one {path} was started with, which is kept as config.old.yaml")
             path.replace(path.with_name("config.old.yaml"))
         with whole(path) as temporary:
             temporary.write_text(text)

@@ -131,6 +131,6 @@ class Tracker:
             sink.log(record, total)
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
             raise UserError(
-                f"training diverged: {wrong[0]} is {values[wrong[0]]} at step {step}; lower the learning rate and start "
-                "again from the last checkpoint"
+                f"training diverged: {wrong[0]} is {values[wrong[0]]} at step {step}; lower the "
+                "learning rate and start again from the last checkpoint"
             )

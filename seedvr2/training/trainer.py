@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 
 from seedvr2.training.builder import ModelBuilder
+from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.checkpoint import Checkpointer
 from seedvr2.training.preview import psnr, write_sheet
 from seedvr2.training.run import Run
 from seedvr2.training.stage import Stage
 from seedvr2.training.tracker import Tracker
-from seedvr2.training.weights import Catalogue, export
+from seedvr2.training.weights import export
 
 
 class Interrupted(Exception):

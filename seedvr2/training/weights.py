@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from seedvr2 import config
 from seedvr2.errors import UserError
-from seedvr2.models.prompts import Prompts
 from seedvr2.models.released import load_released, read_state_dict, to_released
 from seedvr2.objectives.objective import Exported
 from seedvr2.training.files import whole
 
+POSITIVE, NEGATIVE = "pos_emb.pt", "neg_emb.pt"  # released prompt embeddings
 _KEY = "seedvr2"  # one metadata entry: the order of several is not reproducible
 
 
@@ -69,60 +69,19 @@ def load_network(path: Path) -> nn.Module:
     return network.eval()
 
 
-def read_prompts(*, positive: str, negative: str) -> Prompts:
-    """The released prompt embeddings `pos_emb.pt` and `neg_emb.pt` (n, 5120); the null prompt is zero."""
-    tables = {}
-    for kind, path in {"positive": positive, "negative": negative}.items():
-        if not Path(path).is_file():
-            raise UserError(f"prompt embedding {path!r} does not exist: it comes with the released weights")
-        tables[kind] = torch.load(path, map_location="cpu", weights_only=True).float()
-    tables["null"] = torch.zeros_like(tables["positive"])
-    tokens, dim = tables["positive"].shape
-    prompts = Prompts(tokens=tokens, dim=dim, negative_tokens=len(tables["negative"]))
-    prompts.load_state_dict(tables)
-    return prompts
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of any weights file; the released `pos_emb.pt` brings the prompts of its folder.
 
-
-class Catalogue:
-    """Which file holds the newest weights of a network, and those of each stage.
-
-    initial: None, a weights file of a generator, a folder of `<network>.safetensors` files, or a mapping network ->
-    file.
+    Raises UserError for files that do not exist or hold anything but tensors.
     """
+    return read_prompts(path) if path.name == POSITIVE else read_state_dict(path)
 
-    def __init__(self, initial: str | Path | Mapping[str, str] | None = None):
-        self.files: dict[str, Path] = {}
-        if isinstance(initial, Mapping):
-            self._add("initial", {name: Path(path) for name, path in initial.items() if path is not None})
-        elif initial is not None and Path(initial).is_dir():
-            self.add_stage("initial", next(p for p in (Path(initial, "final"), Path(initial)) if p.is_dir()))
-        elif initial is not None:
-            self._add("initial", {"generator": Path(initial)})
-        if absent := [str(path) for path in self.files.values() if not path.is_file()]:
-            raise UserError(f"run.weights names {absent[0]!r}, which does not exist: check the path")
 
-    def add_stage(self, stage: str, folder: Path) -> None:
-        """Take in all networks that a stage exported."""
-        files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-        if not files:
-            raise UserError(f"folder {str(folder)!r} holds no *.safetensors files: give a stage's `final` folder")
-        self._add(stage, files)
-
-    def _add(self, stage: str, files: Mapping[str, Path]) -> None:
-        for name, path in files.items():
-            self.files[name] = self.files[f"{stage}/{name}"] = path
-
-    def find(self, *names: str) -> Path | None:
-        """First file among names like `generator` (the newest) or `base/generator` (of one stage); None if there is
-        none.
-        """
-        return next((self.files[name] for name in names if name in self.files), None)
-
-    def require(self, *names: str, purpose: str) -> Path:
-        """The same, but raise UserError saying where weights can come from."""
-        if (found := self.find(*names)) is None:
-            raise UserError(
-                f"{purpose}, but there are no weights {' or '.join(map(repr, names))}: run a base stage before, or set run.weights "
-                "to a base export of this project or to a released multi-step SeedVR file (seedvr_ema_3b.pth, seedvr_ema_7b.pth)"
-            )
-        return found
+def read_prompts(positive: Path) -> dict[str, Tensor]:
+    """Prompts from the released `pos_emb.pt` (n, 5120) and the `neg_emb.pt` beside it; the null prompt is zero."""
+    tables = {}
+    for kind, path in {"positive": positive, "negative": positive.with_name(NEGATIVE)}.items():
+        if not path.is_file():
+            raise UserError(f"prompt embedding {str(path)!r} does not exist: it comes with the released weights")
+        tables[kind] = torch.load(path, map_location="cpu", weights_only=True).float()
+    return tables | {"null": torch.zeros_like(tables["positive"])}

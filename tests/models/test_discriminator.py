@@ -9,9 +9,7 @@ from seedvr2.errors import UserError
 from seedvr2.models.discriminator import Discriminator, proportional_taps
 
 
-@pytest.mark.parametrize(
-    ("layers", "taps"), [(36, (16, 26, 36)), (32, (14, 23, 32)), (12, (5, 9, 12)), (4, (2, 3, 4))]
-)
+@pytest.mark.parametrize(("layers", "taps"), [(36, (16, 26, 36)), (32, (14, 23, 32)), (12, (5, 9, 12)), (4, (2, 3, 4))])
 def test_taps_follow_the_depth(layers, taps):
     assert proportional_taps(layers) == taps
 

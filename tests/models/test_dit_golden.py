@@ -11,10 +11,12 @@ def alone(network, case: dict[str, torch.Tensor]) -> torch.Tensor:
     sizes = [tuple(size) for size in case["vid_shape"].tolist()]
     videos = case["vid"].split([t * h * w for t, h, w in sizes])
     texts = case["txt"].split(case["txt_shape"].flatten().tolist())
-    return torch.cat([
-        network(video, text, [size], [len(text)], when[None])
-        for video, text, size, when in zip(videos, texts, sizes, case["timestep"], strict=True)
-    ])
+    return torch.cat(
+        [
+            network(video, text, [size], [len(text)], when[None])
+            for video, text, size, when in zip(videos, texts, sizes, case["timestep"], strict=True)
+        ]
+    )
 
 
 def case_of(golden, family: str, name: str) -> dict[str, torch.Tensor]:

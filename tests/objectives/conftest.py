@@ -37,10 +37,12 @@ class Field(nn.Module):
 
     def forward(self, vid, txt, sizes, lengths, timestep):
         self.calls.append((vid.detach(), txt.detach(), sizes, lengths, timestep))
-        return torch.cat([
-            torch.tanh(self.mix(rows) + self.text(text) + self.time * (when / 500).sin())
-            for (rows, text), when in zip(of_clips(vid, txt, sizes, lengths), timestep, strict=True)
-        ])
+        return torch.cat(
+            [
+                torch.tanh(self.mix(rows) + self.text(text) + self.time * (when / 500).sin())
+                for (rows, text), when in zip(of_clips(vid, txt, sizes, lengths), timestep, strict=True)
+            ]
+        )
 
 
 class Judge(nn.Module):

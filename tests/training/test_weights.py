@@ -1,5 +1,6 @@
 """Exported weight files, and which file a stage starts from."""
 
+import functools
 import json
 
 import pytest
@@ -10,7 +11,9 @@ from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.models.prompts import Prompts
 from seedvr2.objectives.objective import Exported
-from seedvr2.training.weights import Catalogue, export, load_network, read_metadata, read_prompts
+from seedvr2.training.builder import ModelBuilder
+from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.weights import export, load_network, read_metadata, read_weights
 
 MODELS = "seedvr2.models"
 RECIPE = {
@@ -103,13 +106,27 @@ def test_an_export_that_fails_leaves_no_folder(exported, tmp_path):
 
 def test_released_prompts_are_read_and_the_null_prompt_is_zero(tmp_path):
     for name, tokens in (("pos", 5), ("neg", 6)):
-        torch.save(torch.full((tokens, 4), float(tokens)).bfloat16(), tmp_path / f"{name}.pt")
-    prompts = read_prompts(positive=str(tmp_path / "pos.pt"), negative=str(tmp_path / "neg.pt"))
-    assert isinstance(prompts, Prompts)
+        torch.save(torch.full((tokens, 4), float(tokens)).bfloat16(), tmp_path / f"{name}_emb.pt")
+    recipe = functools.partial(Prompts, tokens=5, negative_tokens=6, dim=4, trainable=False)
+    prompts = ModelBuilder(torch.device("cpu"), 0)("prompts", recipe, tmp_path / "pos_emb.pt")
     assert [prompts(kind).mean().item() for kind in ("positive", "negative", "null")] == [5, 6, 0]
-    assert prompts("negative").shape == (6, 4)
-    with pytest.raises(UserError, match=r"gone\.pt"):
-        read_prompts(positive=str(tmp_path / "gone.pt"), negative=str(tmp_path / "neg.pt"))
+    assert not any(table.requires_grad for table in prompts.parameters())
+    (tmp_path / "neg_emb.pt").unlink()
+    with pytest.raises(UserError, match=r"neg_emb\.pt"):
+        read_weights(tmp_path / "pos_emb.pt")
+
+
+def test_a_released_generator_brings_the_files_beside_it(tmp_path):
+    for name in ("seedvr_ema_7b.pth", "ema_vae.pth", "pos_emb.pt"):
+        (tmp_path / name).touch()
+    catalogue = Catalogue(tmp_path / "seedvr_ema_7b.pth")
+    assert {name: catalogue.find(name).name for name in ("generator", "vae", "prompts")} == {
+        "generator": "seedvr_ema_7b.pth",
+        "vae": "ema_vae.pth",
+        "prompts": "pos_emb.pt",
+    }
+    with pytest.raises(UserError, match="genrator"):
+        Catalogue({"genrator": "x"})
 
 
 def test_a_catalogue_knows_the_newest_file_and_those_of_each_stage(tmp_path):

@@ -1,0 +1,106 @@
+"""Feeds: what reaches an objective depends on seed, stage and step only."""
+
+import functools
+
+import pytest
+import torch
+
+from seedvr2.data.degradation.pipeline import Degradation
+from seedvr2.data.degradation.resize import TargetResize
+from seedvr2.data.pairs import Pairs, Shape
+from seedvr2.data.procedural import ProceduralClips
+from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.objectives.objective import Exported
+from seedvr2.training.builder import ModelBuilder
+from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.feed import LatentFeed, PixelFeed
+from seedvr2.training.weights import export
+
+SHAPES = [Shape(1, 32, 32, share=0.5, batch=3), Shape(5, 32, 48, share=0.5, batch=2)]
+
+
+def pairs():
+    """Procedural clips, reduced only."""
+    return Pairs(ProceduralClips(), Degradation([TargetResize(interpolations={"area": 1.0})]), SHAPES)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A catalogue with a small VAE of scale 2."""
+    recipe = functools.partial(VideoVAE, (8, 8, 8, 8), 1, groups=4)
+    recipe.config = {
+        "_target_": "seedvr2.models.vae.autoencoder.VideoVAE",
+        "_partial_": True,
+        "channels": [8, 8, 8, 8],
+        "layers": 1,
+        "groups": 4,
+    }
+    folder = tmp_path_factory.mktemp("vae") / "final"
+    torch.manual_seed(0)
+    export({"vae": Exported(recipe(), recipe, {"scale": 2.0})}, folder)
+    return Catalogue(folder), recipe
+
+
+def feed(kind, weights, stage="base", memory=None, **settings):
+    """A feed of either kind."""
+    catalogue, recipe = weights
+    more = {"vae": recipe} if kind is LatentFeed else {}
+    build = ModelBuilder(torch.device("cpu"), 0, stage)
+    memory = {} if memory is None else memory
+    return kind(pairs=pairs, build=build, weights=catalogue, seed=1, stage=stage, memory=memory, **more, **settings)
+
+
+def flat(batches):
+    """All clips of all steps."""
+    return [clip for step in batches for batch in step for side in (batch.hq, batch.lq) for clip in side]
+
+
+def same(a, b):
+    """Whether two lists of tensors are equal."""
+    return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "settings"), [(PixelFeed, {}), (LatentFeed, {}), (LatentFeed, {"pool": 2})])
+def test_a_feed_started_late_continues_the_same_stream(weights, kind, settings):
+    whole = flat(list(feed(kind, weights, **settings).batches(0, 4, 1))[2:])
+    assert same(whole, flat(feed(kind, weights, **settings).batches(2, 4, 1)))
+
+
+@pytest.mark.parametrize("kind", [PixelFeed, LatentFeed])
+def test_micro_batches_are_the_global_batch_cut_up(weights, kind):
+    one, many = feed(kind, weights).batches(0, 3, 1), feed(kind, weights).batches(0, 3, 2)
+    for (whole,), parts in zip(one, many, strict=True):
+        assert len(parts) == 2
+        assert same(whole.hq, [clip for part in parts for clip in part.hq])
+        assert [d.key for d in whole.draws] == [d.key for part in parts for d in part.draws]
+
+
+def test_stages_see_different_samples(weights):
+    assert not same(
+        flat(feed(LatentFeed, weights).batches(0, 2, 1)), flat(feed(LatentFeed, weights, "apt").batches(0, 2, 1))
+    )
+
+
+def test_a_pool_holds_no_more_than_its_batches_and_serves_later_stages(weights):
+    memory = {}
+    list(feed(LatentFeed, weights, memory=memory, pool=1).batches(0, 12, 1))
+    (latents,) = memory.values()
+    assert 0 < len(latents) <= sum(shape.batch for shape in SHAPES)
+    known = dict(latents)
+    list(feed(LatentFeed, weights, "apt", memory=memory, pool=1).batches(0, 12, 1))
+    assert all(latents[key] is value for key, value in known.items())
+
+
+def test_latents_carry_the_scale_of_their_vae(weights):
+    scaled = feed(LatentFeed, weights)
+    latents = scaled.encode(("key",), pairs().draw(("key",), SHAPES[0]))
+    scaled.codec.scale = 1.0
+    assert torch.allclose(scaled.encode(("key",), pairs().draw(("key",), SHAPES[0]))[0] * 2, latents[0], atol=1e-6)
+
+
+def test_previews_decode_to_the_size_of_their_clips(weights):
+    latent = feed(LatentFeed, weights)
+    batch, clips = latent.preview()
+    frames = latent.frames(batch.hq)
+    assert [x.shape for x in frames] == [hq.shape for hq, _ in clips]
+    assert same([hq for hq, _ in clips], [hq for hq, _ in latent.preview()[1]])

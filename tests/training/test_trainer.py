@@ -1,0 +1,161 @@
+"""The loop: cadence, resuming, skipping, exporting — with a stand-in objective that the trainer knows nothing of."""
+
+import contextlib
+import functools
+import json
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from seedvr2.errors import UserError
+from seedvr2.objectives.objective import Exported
+from seedvr2.optim.trainee import Trainee
+from seedvr2.training.run import Run
+from seedvr2.training.stage import Stage
+from seedvr2.training.tracker import Tracker
+from seedvr2.training.trainer import Interrupted, Trainer
+
+
+class Line(nn.Linear):
+    """A network of one number."""
+
+    def __init__(self):
+        super().__init__(1, 1, bias=False)
+
+
+class Fit:
+    """Move a number towards the data; remembers every step in `log`."""
+
+    log: ClassVar[list] = []
+
+    def __init__(self, *, build, weights, iterations, fail_at=None):
+        self.recipe = functools.partial(Line)
+        self.recipe.config = {"_target_": "seedvr2.models.layers.RMSNorm", "_partial_": True}
+        self.start = weights.find("generator")
+        self.network = build("generator", self.recipe, self.start)
+        optimizer = functools.partial(torch.optim.Adam, lr=0.1)
+        self.student = Trainee({"generator": self.network}, optimizer=optimizer, total=iterations, ema=0.9)
+        self.stateful = {"student": self.student}
+        self.averaged = self.student.averaged
+        self.fail_at = fail_at
+
+    def step(self, batches):
+        """Fit the mean of the micro-batches."""
+        if self.fail_at is not None and self.student.step == self.fail_at:
+            raise RuntimeError("power cut")
+        Fit.log.append((self.student.step, [batch.item() for batch in batches]))
+        return self.student.update(batches, lambda batch: (((self.network.weight - batch) ** 2).sum(), {}))
+
+    def preview(self, batch):
+        """Echo the batch."""
+        return batch
+
+    def export(self):
+        """The network."""
+        return {"generator": Exported(self.network, self.recipe)}
+
+
+class Counts:
+    """Batches that are a function of stage and step; previews are grey frames."""
+
+    def __init__(self, *, build, weights, seed, stage, memory):
+        self.offset = len(stage)
+
+    def batches(self, start, stop, accumulate):
+        """One number per micro-batch."""
+        for step in range(start, stop):
+            yield [torch.tensor(float(self.offset + step + i / accumulate)) for i in range(accumulate)]
+
+    def preview(self):
+        """One clip."""
+        clip = torch.zeros(1, 3, 8, 8)
+        return [clip + 0.5], [(clip, clip)]
+
+    def frames(self, results):
+        """Results are frames already."""
+        return results
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Function stages, folder -> trainer and its run."""
+
+    def build(stages, name="run"):
+        Fit.log = []
+        run = Run(dir=str(tmp_path / name), device="cpu")
+        run.folder.mkdir(exist_ok=True)
+        return Trainer(run, stages, Tracker(run.folder, every=1)), run
+
+    return build
+
+
+def stage(name="first", iterations=6, fail_at=None, **settings):
+    """A stage of the stand-in objective."""
+    return Stage(name, functools.partial(Fit, fail_at=fail_at), Counts, iterations, **{"save_every": 2, **settings})
+
+
+def records(run):
+    """All metrics of a run."""
+    return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_crashed_run_ends_with_the_weights_and_metrics_of_an_unbroken_one(make):
+    whole, run = make([stage()], "whole")
+    whole.fit()
+    broken, other = make([stage(fail_at=5)], "broken")
+    with pytest.raises(RuntimeError, match="power cut"):
+        broken.fit()
+    assert len(records(other)) == 5
+    again, other = make([stage()], "broken")
+    again.fit()
+    assert Fit.log[0][0] == 4  # the last checkpoint
+    file = "first/final/generator.safetensors"
+    assert (run.folder / file).read_bytes() == (other.folder / file).read_bytes()
+    assert [{**r, "time": 0} for r in records(run)] == [{**r, "time": 0} for r in records(other)]
+
+
+def test_an_interrupt_saves_at_once_and_the_same_command_continues(make):
+    trainer, run = make([stage(save_every=0)])
+    real = trainer.tracker.log
+
+    def log(name, step, total, metrics):
+        real(name, step, total, metrics)
+        run.interrupted = step == 3
+
+    trainer.tracker.log = log
+    with pytest.raises(Interrupted, match="after step 3"):
+        trainer.fit()
+    trainer, run = make([stage(save_every=0)])
+    trainer.fit()
+    assert [step for step, _ in Fit.log] == [3, 4, 5]
+
+
+def test_finished_stages_are_skipped_and_hand_over_their_export(make):
+    make([stage("first")])[0].fit()
+    trainer, run = make([stage("first"), stage("second")])
+    trainer.fit()
+    assert len(Fit.log) == 6
+    assert (run.folder / "second/final/generator.safetensors").is_file()
+    finals = [run.folder / name / "final/generator.safetensors" for name in ("first", "second")]
+    assert finals[0].read_bytes() != finals[1].read_bytes()
+
+
+def test_micro_batches_reach_the_objective_together(make):
+    make([stage(accumulate=3, iterations=1)])[0].fit()
+    assert [len(batches) for _, batches in Fit.log] == [3]
+
+
+def test_previews_are_scored_and_drawn_on_schedule(make):
+    trainer, run = make([stage(preview_every=4)])
+    trainer.fit()
+    scored = [record["step"] for record in records(run) if "first/preview_psnr" in record]
+    assert scored == [4, 6]
+    assert sorted(path.name for path in (run.folder / "first/samples").iterdir()) == ["00000004.png", "00000006.png"]
+
+
+def test_diverging_training_stops_with_one_sentence(make):
+    trainer, _ = make([stage()])
+    with pytest.raises(UserError, match="diverged"), contextlib.redirect_stdout(None):
+        trainer.tracker.log("first", 1, 6, {"loss": float("nan")})
