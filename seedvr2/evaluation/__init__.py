@@ -1,0 +1,1 @@
+"""Measuring restored video against the original."""
