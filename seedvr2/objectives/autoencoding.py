@@ -26,7 +26,7 @@ class Spread:
     def update(self, latents: Tensor) -> None:
         """Take in the latents of one step."""
         variance = latents.detach().double().var()
-        self.variance = variance if self.variance is None else self.variance.lerp(variance, 1 - self.decay)
+        self.variance = variance if self.variance is None else self.variance.to(variance).lerp(variance, 1 - self.decay)
 
     def scale(self) -> float:
         """Factor that brings latents to unit standard deviation."""

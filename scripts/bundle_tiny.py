@@ -1,0 +1,100 @@
+"""Put a finished run into the package as seedvr2-tiny: bf16 weights and a model card.
+
+    python scripts/bundle_tiny.py RUN --commit HASH [--scores scores.json]
+
+Takes the last stage's generator and prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
+training command and configuration, data with licences (docs/tiny_data.md), iterations and last metrics of every stage.
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from seedvr2.errors import UserError, main_guard
+from seedvr2.models.released import read_state_dict
+from seedvr2.training.files import whole
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "seedvr2" / "assets" / "tiny"
+LARGEST = 24 * 2**20  # bytes
+PLACES = {"vae": "vae", "generator": "apt", "prompts": "apt"}
+
+
+def main() -> None:
+    """Parse and bundle."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the finished run")
+    parser.add_argument("--commit", required=True, help="commit of this repository that trained it")
+    parser.add_argument("--scores", type=Path, help="result of scripts/score.py, to quote in the card")
+    options = parser.parse_args()
+    with main_guard("bundle_tiny"), whole(TARGET) as folder:
+        folder.mkdir(parents=True)
+        for name, stage in PLACES.items():
+            halve(options.run / stage / "final" / f"{name}.safetensors", folder / f"{name}.safetensors")
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        if size > LARGEST:
+            raise UserError(f"the weights take {size} bytes: {LARGEST} are allowed")
+        (folder / "card.json").write_text(json.dumps(card(options, folder), indent=1) + "\n")
+
+
+def halve(source: Path, target: Path) -> None:
+    """Copy a weights file in bf16; RoPE frequencies and metadata stay as they are."""
+    with safe_open(source, framework="pt") as file:
+        metadata = file.metadata()
+    state = read_state_dict(source)
+    save_file(
+        {key: value if key.endswith("rope.freqs") else value.to(torch.bfloat16) for key, value in state.items()},
+        target,
+        metadata=metadata,
+    )
+
+
+def card(options: argparse.Namespace, folder: Path) -> dict:
+    """Everything that says where the weights come from."""
+    config = yaml.safe_load((options.run / "config.yaml").read_text())
+    records = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
+    last = {record["stage"]: record for record in records}
+    stages = {
+        name: {"iterations": record["step"], **{key: value for key, value in record.items() if "/" in key}}
+        for name, record in last.items()
+    }
+    scores = json.loads(options.scores.read_text()) if options.scores else None
+    return {
+        "name": "seedvr2-tiny",
+        "licence": "Apache-2.0",
+        "intended_use": "trying the tools out, and tests; far too small for serious restoration",
+        "parameters": {name: parameters(folder / f"{name}.safetensors") for name in PLACES},
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
+        "command": "python -m seedvr2.train +experiment=tiny data.root=DIR run.dir=RUN",
+        "commit": options.commit,
+        "config": config | {"run": config["run"] | {"dir": "RUN"}, "data": config["data"] | {"root": "DIR"}},
+        "data": data_list(),
+        "stages": stages,
+        "scores": scores and {"command": scores["command"], "mean": scores["rows"][-1]},
+    }
+
+
+def parameters(path: Path) -> int:
+    """Number of parameters in a file."""
+    state = read_state_dict(path)
+    return sum(value.numel() for key, value in state.items() if not key.endswith("rope.freqs"))
+
+
+def data_list() -> list[dict[str, str]]:
+    """Rows of the first table of docs/tiny_data.md."""
+    lines = (ROOT / "docs" / "tiny_data.md").read_text().splitlines()
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")
+    ]
+    keys = "file", "size", "frames", "source", "licence", "sha256_prefix"
+    return [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]
+
+
+if __name__ == "__main__":
+    main()
