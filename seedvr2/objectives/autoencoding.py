@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seedvr2.data.batch import Batch
 from seedvr2.losses.adversarial import Hinge
 from seedvr2.losses.reconstruction import adaptive_weight
-from seedvr2.models.vae.start import start_as_resampler
+from seedvr2.models.vae.start import start_as_codec
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
@@ -58,7 +58,7 @@ class Autoencoding:
         schedule: Callable[[int, int], float] = constant,
         max_norm: float | None = 1.0,
         ema: float | None = 0.999,
-        start: Literal["resampler", "random"] = "resampler",
+        start: Literal["codec", "random"] = "codec",
         kl: float = 1e-4,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -70,8 +70,8 @@ class Autoencoding:
         self.recipe = vae
         file = weights.find("vae")
         self.vae = build("vae", vae, file)
-        if file is None and start == "resampler":
-            start_as_resampler(self.vae, torch_generator("vae start"))
+        if file is None and start == "codec":
+            start_as_codec(self.vae, torch_generator("vae start"))
         self.critic_start = round(adversarial_start * iterations)
         shared = {"schedule": schedule, "max_norm": max_norm}
         self.student = Trainee({"vae": self.vae}, optimizer=optim, total=iterations, ema=ema, **shared)
