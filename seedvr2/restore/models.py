@@ -15,6 +15,7 @@ from torch import nn
 from seedvr2.errors import UserError
 from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
 from seedvr2.models.released import RELEASED, dit_from_released, load_released, read_state_dict, vae_from_released
+from seedvr2.restore.stages import finished_stages, trained_steps
 from seedvr2.training.weights import load_network, read_metadata
 
 TINY = "tiny"
@@ -30,14 +31,19 @@ WEIGHTS_VARIABLE = "SEEDVR2_WEIGHTS"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of one model, all of which exist. `origin` says in words where they were found."""
+    """The files of one model, all of which exist.
+
+    origin: in words, where they were found. released: "3b" or "7b" for released weights, whose format differs from
+    ours. steps: sampling steps that the generator is made for, None if it takes any number.
+    """
 
     name: str
     origin: str
     vae: Path
     generator: Path
     prompts: Path
-    released: str | None = None  # "3b" or "7b" for released weights, whose format differs from ours
+    released: str | None = None
+    steps: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,8 @@ class Model:
 def find_model(name: str | None, *, has_gpu: bool) -> ModelFiles:
     """The files of a model named tiny, 3b, 7b or by a folder; None chooses released weights on a GPU, else tiny.
 
-    A folder is a model folder, a stage of a run, or a run, of which the newest finished stage with a generator is
-    taken. Raises UserError if there is no such model.
+    A folder is a model folder, a stage of a run, or a run, of which the last finished stage with a generator is taken.
+    Raises UserError if there is no such model.
     """
     if name is None:
         available = [released_files(size) for size in RELEASED_FILES] if has_gpu else []
@@ -65,7 +71,7 @@ def find_model(name: str | None, *, has_gpu: bool) -> ModelFiles:
     if not Path(name).is_dir():
         known = ", ".join((TINY, *RELEASED_FILES))
         raise UserError(f"there is no model {name}; give {known} or the folder of a model or training run")
-    return _from_folder(Path(name))
+    return _from_folder(name)
 
 
 def released_files(size: str) -> ModelFiles | None:
@@ -89,9 +95,11 @@ def load_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, p
 
 
 def _load_own(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, torch.Tensor]:
-    scale = float(read_metadata(files.vae)["scale"])
+    facts = read_metadata(files.vae)
+    if "scale" not in facts:
+        raise UserError(f"{files.vae} does not say the scale of its latents; use a file exported by seedvr2.train")
     prompt = load_network(files.prompts)("positive").detach()
-    return load_network(files.generator), load_network(files.vae), scale, prompt
+    return load_network(files.generator), load_network(files.vae), float(facts["scale"]), prompt
 
 
 def _load_released(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, torch.Tensor]:
@@ -119,26 +127,26 @@ def _bundled() -> ModelFiles:
     return ModelFiles(TINY, "bundled", *files)
 
 
-def _from_folder(folder: Path) -> ModelFiles:
-    """The generator of a model folder, a stage, or the newest stage of a run that has one, and what belongs to it."""
-    places = [folder, folder / "final", *_newest_first(folder)]
+def _from_folder(name: str) -> ModelFiles:
+    """The generator of a model folder, a stage, or the last stage of a run that has one, and what belongs to it."""
+    folder = Path(name).resolve()  # "." has no name and no parent
+    places = [folder, folder / "final", *reversed(finished_stages(folder))]
     home = next((place for place in places if (place / GENERATOR_FILE).is_file()), None)
     if home is None:
         raise UserError(f"{folder} holds no finished model; it should contain {', '.join(OWN_FILES)}")
-    # A stage exports what it trained, so the autoencoder usually lies in an earlier stage of the same run.
-    run = home.parents[1] if home.name == "final" else home
-    earlier = [place for place in _newest_first(run) if place.stat().st_mtime <= home.stat().st_mtime]
-    found = {}
-    for name in OWN_FILES:
-        place = next((place for place in (home, *earlier) if (place / name).is_file()), None)
-        if place is None:
-            raise UserError(f"there is no {name} for the generator in {home}; copy the one it was trained with there")
-        found[name] = place / name
-    return ModelFiles(str(folder), f"from {home}", *found.values())
-
-
-def _newest_first(run: Path) -> list[Path]:
-    return sorted(run.glob("*/final"), key=lambda place: place.stat().st_mtime, reverse=True)
+    files = {file: home / file for file in OWN_FILES if (home / file).is_file()}
+    is_stage = home.name == "final"
+    if is_stage and len(files) < len(OWN_FILES):
+        # A stage exports what it trained, so the autoencoder usually lies in an earlier stage of the same run.
+        stages = finished_stages(home.parents[1])
+        for place in reversed(stages[: stages.index(home)]):
+            files |= {file: place / file for file in OWN_FILES if file not in files and (place / file).is_file()}
+    for file in OWN_FILES:
+        if file not in files:
+            raise UserError(f"there is no {file} for the generator in {home}; copy the one it was trained with there")
+    stage = home.parent.name if is_stage else home.name
+    origin = f"stage {stage}, {home}" if is_stage else f"from {home}"
+    return ModelFiles(name, origin, *(files[file] for file in OWN_FILES), steps=trained_steps(stage))
 
 
 def _in_weights_folder(size: str) -> tuple[Path, ...] | None:

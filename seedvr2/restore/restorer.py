@@ -1,7 +1,8 @@
-"""The whole restoration path of one stream: pad, encode, one generator step, decode, crop, colour fix (§3, Fig. 2).
+"""The whole restoration path of one stream: pad, encode, generate, decode, crop, colour fix (§3, Fig. 2).
 
 The generator starts from noise and sees the low-quality latent as its condition; with one step the restored latent is
-`noise - velocity` at t = 1000.
+`noise - velocity` at t = 1000. Multi-step generators take Euler steps. Networks may run in half precision; noise,
+sampling, blending and colours stay in fp32.
 """
 
 import itertools
@@ -39,6 +40,7 @@ class Restorer:
         seed: int = 0,
         window: int = 5,
         overlap: int = 1,
+        steps: int = 1,
         color_fix: str = "none",
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -46,10 +48,13 @@ class Restorer:
     ):
         """prompt: (M, text_dim) text embedding. window, overlap: latent frames per generator call, and shared by two.
 
-        The networks are expected on `device` in `dtype`. chunk: latent frames per autoencoder call, which changes
-        memory and speed only. Raises UserError for a window or colour fix that cannot be.
+        steps: generator calls per window. The networks are expected on `device` in `dtype`. chunk: latent frames per
+        autoencoder call, which changes memory and speed only. Raises UserError for a window, number of steps or colour
+        fix that cannot be.
         """
         check_window(window, overlap=overlap)
+        if steps < 1:
+            raise UserError(f"a restoration cannot take {steps} steps; give at least 1")
         if color_fix not in COLOR_FIXES:
             raise UserError(f"there is no colour fix {color_fix!r}; use one of {', '.join(COLOR_FIXES)}")
         self.generator = generator
@@ -59,6 +64,7 @@ class Restorer:
         self.window = window
         self.overlap = overlap
         self.chunk = chunk
+        self._timesteps = trailing(steps)
         self.device = torch.device(device)
         self.dtype = dtype
         self._color_fix = COLOR_FIXES[color_fix]
@@ -82,11 +88,11 @@ class Restorer:
     def _restored(self, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         on_device = (frame.to(self.device, self.dtype) for frame in frames)
         latents = encoded(on_device, self.codec, seed=self.seed, latents=self.chunk)
-        clean = windowed(latents, self._one_step, window=self.window, overlap=self.overlap)
+        clean = windowed(latents, self._generated, window=self.window, overlap=self.overlap)
         return decoded(clean, self.codec, count=self.chunk)
 
     @torch.no_grad()
-    def _one_step(self, lq: torch.Tensor, position: int) -> torch.Tensor:
+    def _generated(self, lq: torch.Tensor, position: int) -> torch.Tensor:
         shape = tuple(lq.shape[:3])
         condition = restoration_condition(lq.float())
 
@@ -97,4 +103,4 @@ class Restorer:
             return field.float().unflatten(0, shape)
 
         noise = latent_noise(self.seed, "noise", position, tuple(lq.shape)).to(self.device)
-        return euler(velocity, noise, trailing(1))
+        return euler(velocity, noise, self._timesteps)

@@ -38,6 +38,7 @@ def make(recorder):
             "perceptual": RandomConvDistance(width=4, levels=2),
             "critic": seeded(functools.partial(PatchCritic, width=4, levels=2), 1),
             "adversarial_start": 0.0,
+            "start": "random",
         }
         return Autoencoding(**{**settings, **changes})
 
@@ -115,8 +116,9 @@ def test_loss_falls_on_a_fixed_batch(make):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_a_fresh_vae_starts_as_a_resampler_and_a_trained_one_is_left_alone(make):
-    silent, loud = make(), make(start="random")
+def test_a_fresh_vae_starts_as_a_codec_and_a_trained_one_is_left_alone(make):
+    wide = seeded(functools.partial(VideoVAE, (8, 16, 16, 16), 1, groups=1), 0)
+    silent, loud = make(start="codec", vae=wide), make(vae=wide)
     assert all(not block.conv2.weight.any() for block in silent.vae.modules() if isinstance(block, ResBlock))
     assert all(block.conv2.weight.any() for block in loud.vae.modules() if isinstance(block, ResBlock))
 

@@ -61,7 +61,7 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     last = encoder.down_blocks[2].downsamplers[0].conv
     last.weight[final.minus] = -last.weight[final.plus]
     gains = torch.tensor([_DETAIL_GAIN if any(path[1:]) else _MEAN_GAIN for path in paths[3]])
-    _set_constants(last, final.constants[: len(last.bias)])
+    _set_constants(last, final.constants)
     for shortcut in _shortcuts(encoder.down_blocks[3]):
         _set_constants(shortcut, final.constants, first=shortcut.in_channels)
     _linear_output(encoder.conv_norm_out, encoder.conv_out, final, gains.diag())
@@ -146,8 +146,8 @@ def _centre(conv: nn.Conv3d, matrix: Tensor, outputs: Sequence[int], inputs: Seq
 
 
 def _set_constants(conv: nn.Conv3d, values: Tensor, *, first: int = 0) -> None:
-    """Channels from `first` on whose value is not zero become that constant."""
-    for channel in range(first, conv.out_channels):
+    """Channels from `first` on that have a value, and not zero, become that constant."""
+    for channel in range(first, min(conv.out_channels, len(values))):
         if values[channel]:
             conv.weight[channel] *= _NOISE
             conv.bias[channel] = values[channel]

@@ -1,0 +1,55 @@
+"""A VAE that starts as a codec carries a picture before any training."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from seedvr2.data.procedural import ProceduralClips
+from seedvr2.errors import UserError
+from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.models.vae.start import start_as_codec
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Drawn pictures (8, 3, 1, 64, 64) in [-1, 1]."""
+    clips = [ProceduralClips().clip(np.random.default_rng(i), 1, 64, 64) for i in range(8)]
+    return torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3) * 2 - 1
+
+
+def codec(*channels, groups):
+    """A VAE right after its start."""
+    torch.manual_seed(0)
+    vae = VideoVAE(channels, layers=1, groups=groups)
+    start_as_codec(vae, torch.Generator().manual_seed(0))
+    return vae.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [((32, 32, 48, 64), 8), ((16, 32, 64, 64), 4), ((64, 64, 64, 64), 16)])
+def test_reconstruction_beats_a_reduction_to_the_latent_grid(pictures, channels, groups):
+    vae = codec(*channels, groups=groups)
+    posterior = vae.encode(pictures)
+    error = (vae.decode(posterior.mean) - pictures).square().mean()
+    small = interpolate(avg_pool2d(pictures[:, :, 0], 8), scale_factor=8, mode="bicubic")
+    assert error < 0.7 * (small - pictures[:, :, 0]).square().mean()
+    assert 0.3 < posterior.mean.std() < 3
+    assert posterior.logvar.max() < -4
+
+
+def test_still_clips_reconstruct_as_their_picture(pictures):
+    vae = codec(32, 32, 48, 64, groups=8)
+    clip = pictures[:2].expand(-1, -1, 5, -1, -1)
+    frames = vae.decode(vae.encode(clip).mean)
+    image = vae.decode(vae.encode(pictures[:2]).mean)
+    assert torch.allclose(frames, image.expand_as(frames), atol=1e-4)
+
+
+def test_the_start_depends_on_its_generator_only(pictures):
+    first, second = (codec(32, 32, 48, 64, groups=8).encode(pictures[:1]).mean for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_groups_without_room_for_constants_are_the_users_mistake():
+    with pytest.raises(UserError, match="fewer groups"):
+        codec(8, 16, 16, 16, groups=4)
