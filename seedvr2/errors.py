@@ -1,8 +1,11 @@
-"""The two kinds of failure: a user's mistake is one sentence and exit code 2, a bug is a traceback."""
+"""How a command ends badly: a user's mistake is one sentence and exit code 2, a bug is a traceback."""
 
 import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -20,3 +23,20 @@ def main_guard(program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def orderly_termination() -> Iterator[None]:
+    """Let SIGTERM end the block like an exception, with exit code 143, so that unfinished files are removed."""
+    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

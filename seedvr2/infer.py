@@ -6,6 +6,7 @@ A video is streamed: memory does not depend on its length, and frame count, fram
 import argparse
 import contextlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from seedvr2.errors import UserError, main_guard
+from seedvr2.errors import UserError, main_guard, orderly_termination
 from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.reader import Video, VideoInfo, existing_file, open_video
 from seedvr2.io.writer import VideoWriter, check_writable, video_format
-from seedvr2.restore.models import WEIGHTS_VARIABLE, find_model, load_model
+from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.restore.models import WEIGHTS_VARIABLE, ModelFiles, find_model, load_model
 from seedvr2.restore.progress import tracked
 from seedvr2.restore.resize import Size, check_size, parse_size, resize_frame, target_size
 from seedvr2.restore.restorer import COLOR_FIXES, Restorer
@@ -27,6 +29,7 @@ from seedvr2.restore.stream import TIME
 DEFAULT_SCALE = 4.0
 OWN_WINDOW = 17  # frames; what the tiny model is trained on
 RELEASED_WINDOW = 33
+BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; mistakes of the user end with one sentence on stderr and exit code 2."""
-    with main_guard("seedvr2.infer"):
+    with main_guard("seedvr2.infer"), orderly_termination():
         arguments = parser().parse_args(argv)
         arguments.input = existing_file(arguments.input)
         arguments.output = output_path(arguments)
@@ -62,9 +65,11 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the noise that restoration starts from (default 0)")
     windows = f"(default {OWN_WINDOW}, for released models {RELEASED_WINDOW})"
     add("--window", type=int, help=f"frames restored together, 4k + 1 {windows}")
+    add("--steps", type=int, help=f"generator calls per window, for multi-step models (default {BASE_STEPS})")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: wavelet for released models, none for others")
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
+    add("--dtype", choices=tuple(DTYPES), help="of the networks; default: bf16 where the hardware has it, else fp32")
     return result
 
 
@@ -80,9 +85,9 @@ def output_path(arguments: argparse.Namespace) -> Path:
         video_format(output)
     for path in (output, compare_path(output)) if arguments.compare else (output,):
         check_writable(path)
-        if path.exists() and path.samefile(source):
+        if os.path.exists(path) and path.samefile(source):
             raise UserError(f"{path} is the input; give another --output")
-        if path.exists() and not arguments.overwrite:
+        if os.path.exists(path) and not arguments.overwrite:
             raise UserError(f"{path} exists; give another --output, or --overwrite to replace it")
     return output
 
@@ -170,15 +175,18 @@ def build_restorer(arguments: argparse.Namespace) -> Restorer:
     """Find and load the model that the arguments ask for, and say which it is."""
     device = pick_device(arguments.device)
     files = find_model(arguments.model, has_gpu=device.type == "cuda")
-    on_gpu = device.type == "cuda"
-    dtype = torch.bfloat16 if files.released and on_gpu else torch.float32
+    dtype = pick_dtype(arguments.dtype, device)
     color_fix = arguments.color_fix or ("wavelet" if files.released else "none")
-    window = window_latents(arguments.window or (RELEASED_WINDOW if files.released else OWN_WINDOW))
+    default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
+    window = window_latents(default_window if arguments.window is None else arguments.window)
+    steps = step_count(arguments.steps, files)
     if arguments.model is None and not files.released:
-        reason = f"no released weights in ${WEIGHTS_VARIABLE} or the cache" if on_gpu else "no GPU"
+        reason = f"no released weights in ${WEIGHTS_VARIABLE} or the cache" if device.type == "cuda" else "no GPU"
         say(f"no --model given and {reason}, so the bundled tiny model runs")
-    say(f"model {files.name} ({files.origin}) on {device}, seed {arguments.seed}, colour fix {color_fix}")
-    model = load_model(files, device=device, dtype=dtype, posterior=arguments.posterior)
+    calls = "1 step" if steps == 1 else f"{steps} steps"
+    settings = f"{dtype}, {calls}, seed {arguments.seed}, colour fix {color_fix}"
+    say(f"model {files.name} ({files.origin}) on {device}, {settings}")
+    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=arguments.posterior)
     return Restorer(
         model.generator,
         model.codec,
@@ -186,22 +194,24 @@ def build_restorer(arguments: argparse.Namespace) -> Restorer:
         seed=arguments.seed,
         window=window,
         overlap=min(1, window - 1),
+        steps=steps,
         color_fix=color_fix,
         device=device,
-        dtype=dtype,
+        dtype=DTYPES[dtype],
     )
 
 
-def pick_device(name: str | None) -> torch.device:
-    """The device of a name, None for the GPU if there is one; raises UserError if there is no such device."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} is not available here; use cpu, or cuda on a machine with a GPU") from error
-    return device
+def step_count(asked: int | None, files: ModelFiles) -> int:
+    """How often the generator is called per window; raises UserError for a number that the model is not made for."""
+    if asked is None:
+        return files.steps or BASE_STEPS
+    if asked < 1:
+        raise UserError(f"--steps {asked} makes no sense; give at least 1")
+    if files.steps not in (None, asked):
+        raise UserError(
+            f"--steps {asked} does not fit {files.name}, whose number of steps is {files.steps}; leave it out"
+        )
+    return asked
 
 
 def window_latents(frames: int) -> int:
@@ -214,7 +224,7 @@ def window_latents(frames: int) -> int:
 
 def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:
     """The output size that the arguments ask for; raises UserError if it, or its side-by-side, makes no sense."""
-    size = parse_size(arguments.size) if arguments.size else None
+    size = None if arguments.size is None else parse_size(arguments.size)
     is_default = size is None and arguments.short_side is None and arguments.scale is None
     scale = DEFAULT_SCALE if is_default else arguments.scale
     target = target_size(height, width, scale=scale, short_side=arguments.short_side, size=size)

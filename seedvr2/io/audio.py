@@ -9,6 +9,7 @@ from typing import NamedTuple
 import av
 
 from seedvr2.errors import UserError
+from seedvr2.io.reader import media_name
 
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000})
 AAC_BITS_PER_CHANNEL = 128_000
@@ -32,7 +33,7 @@ class AudioCopy:
 
     def __init__(self, source: Path, output: av.container.OutputContainer):
         try:
-            self._input = av.open(str(source))
+            self._input = av.open(media_name(source))
         except av.FFmpegError as error:
             raise UserError(f"{source} cannot be read for its sound ({error.strerror}); check the file") from error
         self._source = source

@@ -44,7 +44,8 @@ def read_image(path: str | Path) -> np.ndarray:
 def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write uint8 (H,W,3) RGB or (H,W) gray in the format of the suffix; the file appears only when complete.
 
-    Raises UserError for a suffix that is not an image format or a folder that does not exist.
+    Raises UserError for a suffix that is not an image format, a folder that does not exist, a picture that is too large
+    for its format, or a disk that is full.
     """
     path = Path(path)
     image_format = Image.registered_extensions().get(path.suffix.lower())
@@ -58,5 +59,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     try:
         Image.fromarray(image).save(partial, format=image_format, **options)
         partial.replace(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be written ({error}); choose another place or format") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ frames are counted by reading. PyAV neither rotates frames nor guesses HD colour
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -68,7 +69,7 @@ class Video:
         self.is_truncated = False
         self._is_used = False
         try:
-            self._container = av.open(str(self.path))
+            self._container = av.open(media_name(self.path))
         except av.FFmpegError as error:
             raise UserError(f"{self.path} cannot be read as a video ({error.strerror}); check the file") from error
         try:
@@ -163,13 +164,18 @@ def read_frames(path: str | Path, *, threads: int = 0) -> Iterator[np.ndarray]:
 def existing_file(path: str | Path) -> Path:
     """The path of a readable, non-empty file; raises UserError otherwise."""
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, False for names that are too long
         raise UserError(f"{path} does not exist; check the path")
     if not path.is_file():
         raise UserError(f"{path} is not a file; give a file")
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty; check the file")
     return path
+
+
+def media_name(path: Path) -> str:
+    """A path as FFmpeg takes it: absolute, because it would read the beginning of `12:30.mp4` as a protocol."""
+    return str(path.absolute())
 
 
 def rgb(frame: av.VideoFrame, *, bits: int = 8) -> np.ndarray:

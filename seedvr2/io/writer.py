@@ -17,6 +17,7 @@ import numpy as np
 from seedvr2.errors import UserError
 from seedvr2.io.audio import AudioCopy
 from seedvr2.io.clock import FrameClock
+from seedvr2.io.reader import media_name
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # mbtree makes equal frames differ in their bytes from run to run.
@@ -101,7 +102,7 @@ class VideoWriter:
         # The index in front lets a browser play while it loads.
         options = {} if container_format == "matroska" else {"movflags": "faststart"}
         try:
-            return av.open(str(self._partial), "w", format=container_format, options=options)
+            return av.open(media_name(self._partial), "w", format=container_format, options=options)
         except OSError as error:
             raise UserError(f"{self.path} cannot be written ({error.strerror}); choose another place") from error
 
@@ -160,9 +161,9 @@ def video_format(path: Path) -> str:
 
 def check_writable(path: Path) -> None:
     """Raise UserError unless a new file can be made at `path`."""
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for names that are too long
         raise UserError(f"{path} is a folder; give a file name")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise UserError(f"the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(f"the folder {path.parent} is not writable; choose another place")

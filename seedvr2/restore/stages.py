@@ -22,7 +22,7 @@ def finished_stages(run: Path) -> list[Path]:
 
 
 def trained_steps(stage: str) -> int | None:
-    """Sampling steps of the generator that a stage of this name trains; None for a base stage, which takes any number."""
+    """The number of sampling steps that a stage of this name trains a generator for; None, any, for a base stage."""
     if distilled := DISTILLED.fullmatch(stage):
         return int(distilled[2])
     return None if stage.startswith("base") else 1
@@ -35,7 +35,7 @@ def _configured(path: Path) -> tuple[str, ...]:
         stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
         return tuple(stage["name"] for stage in stages.values())
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not the configuration of a run; restore it, or give a stage's final folder") from error
+        raise UserError(f"{path} is damaged or not the configuration of a run; restore or remove it") from error
 
 
 def _rank(stage: str, order: tuple[str, ...]) -> tuple[int, int, str]:

@@ -2,7 +2,7 @@
 
 Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of every
 frame. Here residual branches are silent; each down-sampling is a 2 x 2 Haar transform that keeps the lowest frequencies
-it has channels for, each up-sampling its inverse. Before the two output norms every signal stands beside its negative
+it has channels for, each up-sampling its inverse; frames between two latents are their linear interpolation. Before the two output norms every signal stands beside its negative
 and large constants, which makes norm and SiLU nearly linear.
 """
 
@@ -122,8 +122,9 @@ def _silence(vae: VideoVAE, generator: torch.Generator) -> None:
     blocks = [*vae.encoder.down_blocks, *vae.decoder.up_blocks]
     changing = [vae.encoder.conv_in, vae.decoder.conv_in, *(conv for block in blocks for conv in _shortcuts(block))]
     for block in blocks:
-        for resample in getattr(block, "downsamplers", None) or getattr(block, "upsamplers", None) or []:
-            changing.append(resample.conv)
+        changing += [
+            resample.conv for resample in getattr(block, "downsamplers", []) or getattr(block, "upsamplers", [])
+        ]
     for conv in changing:
         nn.init.kaiming_normal_(conv.weight, nonlinearity="linear", generator=generator)
         conv.weight.mul_(_NOISE)
@@ -131,6 +132,11 @@ def _silence(vae: VideoVAE, generator: torch.Generator) -> None:
         _centre(conv, torch.eye(len(same)), same, same)
         alternating = _SMALL * torch.tensor([1.0, -1.0]).repeat(conv.out_channels)[: conv.out_channels]
         _set_constants(conv, alternating, first=len(same))
+    for block in vae.decoder.up_blocks:
+        for upsample in block.upsamplers:
+            if upsample.times == 2:  # each latent came twice: averaging neighbours interpolates between latents
+                upsample.conv.weight[:, :, -1] /= 2
+                upsample.conv.weight[:, :, -2] = upsample.conv.weight[:, :, -1]
 
 
 def _shortcuts(block: nn.Module) -> list[nn.Conv3d]:

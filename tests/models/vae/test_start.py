@@ -45,6 +45,16 @@ def test_still_clips_reconstruct_as_their_picture(pictures):
     assert torch.allclose(frames, image.expand_as(frames), atol=1e-4)
 
 
+def test_frames_between_latents_interpolate_between_them(pictures):
+    vae = codec(32, 32, 48, 64, groups=8)
+    first, last = pictures[:1], pictures[1:2]
+    clip = torch.cat([first] + [first.lerp(last, share) for share in (0.25, 0.5, 0.75)] + [last], dim=2)
+    frames = vae.decode(vae.encode(clip).mean)
+    ends = [vae.decode(vae.encode(end).mean) for end in (first, last)]
+    middle = ends[0].lerp(ends[1], 0.5)[:, :, 0]
+    assert (frames[:, :, 2] - middle).abs().mean() < 0.1 * (ends[0] - ends[1]).abs().mean()
+
+
 def test_the_start_depends_on_its_generator_only(pictures):
     first, second = (codec(32, 32, 48, 64, groups=8).encode(pictures[:1]).mean for _ in range(2))
     assert torch.equal(first, second)
