@@ -6,7 +6,6 @@ A video is streamed: memory does not depend on its length, and frame count, fram
 import argparse
 import contextlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -85,9 +84,9 @@ def output_path(arguments: argparse.Namespace) -> Path:
         video_format(output)
     for path in (output, compare_path(output)) if arguments.compare else (output,):
         check_writable(path)
-        if os.path.exists(path) and path.samefile(source):
+        if path.exists() and path.samefile(source):
             raise UserError(f"{path} is the input; give another --output")
-        if os.path.exists(path) and not arguments.overwrite:
+        if path.exists() and not arguments.overwrite:
             raise UserError(f"{path} exists; give another --output, or --overwrite to replace it")
     return output
 

@@ -15,6 +15,8 @@ from seedvr2.models.released import dit_from_released
 from seedvr2.models.rope import JointRope, VideoRope
 from seedvr2.models.windows import adaptive_window
 
+torch.set_num_threads(1)  # the networks here are so small that a second thread only waits
+
 ASSETS = Path(__file__).parent / "assets"
 
 

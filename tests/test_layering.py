@@ -12,6 +12,7 @@ ALLOWED = {
     "errors": set(),
     "randomness": set(),
     "config": {"errors"},
+    "evaluation": {"errors", "io"},
     "models": BASE,
     "flow": BASE,
     "losses": BASE,

@@ -60,6 +60,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(partial, format=image_format, **options)
         partial.replace(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be written ({error}); choose another place or format") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be written ({reason}); choose another place or format") from error
     finally:
         partial.unlink(missing_ok=True)

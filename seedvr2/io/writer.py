@@ -24,6 +24,7 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 VISUALLY_LOSSLESS = {"crf": "14", "preset": "medium", "x264-params": "mbtree=0"}
 BT709 = 1  # FFmpeg's number for the matrix, the primaries and the transfer curve alike
 LIMITED_RANGE = 1
+LONGEST_NAME = 255 - len("..part")  # bytes that file systems allow, less those of the temporary name
 
 
 class VideoWriter:
@@ -161,9 +162,11 @@ def video_format(path: Path) -> str:
 
 def check_writable(path: Path) -> None:
     """Raise UserError unless a new file can be made at `path`."""
-    if os.path.isdir(path):  # unlike Path.is_dir, False for names that are too long
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise UserError(f"the name {path.name} is too long; give one of at most {LONGEST_NAME} bytes")
+    if path.is_dir():
         raise UserError(f"{path} is a folder; give a file name")
-    if not os.path.isdir(path.parent):
+    if not path.parent.is_dir():
         raise UserError(f"the folder {path.parent} does not exist; create it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(f"the folder {path.parent} is not writable; choose another place")

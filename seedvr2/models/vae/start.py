@@ -2,8 +2,8 @@
 
 Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of every
 frame. Here residual branches are silent; each down-sampling is a 2 x 2 Haar transform that keeps the lowest frequencies
-it has channels for, each up-sampling its inverse; frames between two latents are their linear interpolation. Before the two output norms every signal stands beside its negative
-and large constants, which makes norm and SiLU nearly linear.
+it has channels for, each up-sampling its inverse; frames between two latents are their linear interpolation. Before the
+two output norms every signal stands beside its negative and large constants, which makes norm and SiLU nearly linear.
 """
 
 from collections.abc import Sequence
