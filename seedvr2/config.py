@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seedvr2.errors import UserError
 
@@ -47,6 +47,11 @@ def plain(config: DictConfig) -> dict:
     """Resolved config as plain containers. Raises UserError for unresolvable or missing (`???`) values."""
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        name = error.full_key
+        raise UserError(
+            f"configuration: {name} has no value: give one, for example {name}=... on the command line"
+        ) from error
     except OmegaConfBaseException as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
 

@@ -207,9 +207,7 @@ def step_count(asked: int | None, files: ModelFiles) -> int:
     if asked < 1:
         raise UserError(f"--steps {asked} makes no sense; give at least 1")
     if files.steps not in (None, asked):
-        raise UserError(
-            f"--steps {asked} does not fit {files.name}, whose number of steps is {files.steps}; leave it out"
-        )
+        raise UserError(f"--steps {asked} does not fit {files.name}, which is made for {files.steps}; leave it out")
     return asked
 
 

@@ -1,5 +1,7 @@
+import copy
 import itertools
 import os
+import signal
 from fractions import Fraction
 
 import av
@@ -59,7 +61,8 @@ def loaded(make_generator, monkeypatch, tmp_path):
         return ModelFiles(name or "tiny", "bundled", *[tmp_path / part for part in ("vae", "generator", "prompts")])
 
     def load(files, *, device, dtype, posterior):
-        return Model(generator, LatentCodec(vae, posterior=posterior), torch.zeros(3, 8))
+        networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
+        return Model(networks[0], LatentCodec(networks[1], posterior=posterior), torch.zeros(3, 8))
 
     monkeypatch.setattr(infer, "find_model", find)
     monkeypatch.setattr(infer, "load_model", load)
@@ -140,6 +143,13 @@ def test_variable_frame_times_are_kept(tmp_path):
         assert [pts * restored.info.time_base * 90000 for _, pts in restored.frames()] == stamps
 
 
+def test_names_that_look_like_a_protocol_are_files(video, monkeypatch):
+    monkeypatch.chdir(video.parent)
+    video.rename("12:30.mp4")
+    run("--input", "12:30.mp4", "--scale", "1")
+    assert sound(video.with_name("12:30_restored.mp4")) == sound(video.with_name("12:30.mp4"))
+
+
 def test_compare_shows_bicubic_left_and_restored_right(video, tmp_path):
     run("--input", video, "--output", tmp_path / "out.mp4", "--compare", "--scale", "2")
     both = np.stack(list(read_frames(tmp_path / "out_compare.mp4"))).astype(float)
@@ -172,6 +182,26 @@ def test_the_seed_and_the_model_reach_the_restoration(tmp_path, loaded):
     assert loaded == ["7b"] * 3
 
 
+def test_the_precision_is_chosen_by_name(tmp_path, capsys):
+    write_image(tmp_path / "lq.png", picture(0))
+    results = {}
+    for dtype in ("fp32", "bf16"):
+        run("--input", tmp_path / "lq.png", "--output", tmp_path / f"{dtype}.png", "--dtype", dtype, "--scale", "1")
+        assert f"on cpu, {dtype}, 1 step" in capsys.readouterr().out
+        results[dtype] = read_image(tmp_path / f"{dtype}.png").astype(float)
+    assert 0 < np.abs(results["bf16"] - results["fp32"]).mean() < 3
+
+
+def test_a_multi_step_model_takes_several_steps(tmp_path, monkeypatch, capsys):
+    multi_step = ModelFiles("run", "stage base", *[tmp_path] * 3, steps=None)
+    monkeypatch.setattr(infer, "find_model", lambda name, *, has_gpu: multi_step)
+    write_image(tmp_path / "lq.png", picture(0))
+    for name, arguments, steps in (("a", (), "8 steps"), ("b", ("--steps", "2"), "2 steps")):
+        run("--input", tmp_path / "lq.png", "--output", tmp_path / f"{name}.png", "--scale", "1", *arguments)
+        assert f", {steps}, " in capsys.readouterr().out
+    assert not np.array_equal(read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
@@ -182,8 +212,16 @@ def test_the_seed_and_the_model_reach_the_restoration(tmp_path, loaded):
         (["--short-side", "-1"], "positive number of pixels"),
         (["--scale", "2", "--size", "64x48"], "not allowed with"),
         (["--window", "16"], "use for instance 17"),
+        (["--window", "0"], "--window 0 is not 4k + 1 frames"),
+        (["--steps", "0"], "--steps 0 makes no sense"),
+        (["--steps", "4"], "--steps 4 does not fit tiny, which is made for 1"),
+        (["--scale", "nan"], "--scale nan makes no sense"),
+        (["--size", ""], "WIDTHxHEIGHT"),
         (["--color-fix", "lab"], "invalid choice: 'lab'"),
         (["--device", "abacus"], "--device abacus is not available"),
+        (["--device", "meta"], "--device meta is not available"),
+        (["--dtype", "int8"], "invalid choice: 'int8'"),
+        (["--output", "x" * 251 + ".mp4"], "is too long"),
         (["--output", "/no/such/folder/out.mp4"], "/no/such/folder does not exist"),
         (["--output", "out.png"], "is a video, which cannot be written to out.png"),
         (["--output", "out.webm"], "does not end in .mp4"),
@@ -223,12 +261,16 @@ def test_existing_outputs_and_the_input_are_not_overwritten(video, capsys):
     assert len(list(read_frames(output))) == FRAMES
 
 
-def test_an_interrupt_leaves_nothing_and_exits_with_130(video, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_and_the_handler_as_it_was(video, monkeypatch, number, code):
     def interrupted(self, frame, *, pts=None):
-        raise KeyboardInterrupt
+        assert [name for name in os.listdir(video.parent) if name.endswith(".part")]
+        signal.raise_signal(number)
 
+    before = signal.getsignal(number)
     monkeypatch.setattr(VideoWriter, "write", interrupted)
     with pytest.raises(SystemExit) as exit_:
         run("--input", video, "--compare")
-    assert exit_.value.code == 130
+    assert exit_.value.code == code
     assert os.listdir(video.parent) == ["lq.mp4"]
+    assert signal.getsignal(number) == before

@@ -72,6 +72,12 @@ def test_bad_images_are_named(tmp_path, picture):
             read_image(tmp_path / name)
 
 
+def test_pictures_that_a_format_cannot_hold_are_told_and_leave_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"a\.webp cannot be written"):
+        write_image(tmp_path / "a.webp", np.zeros((1, 16384, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_image_names_are_recognised():
     assert is_image("a/B.JPG")
     assert not is_image("a.mp4")

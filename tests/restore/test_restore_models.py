@@ -1,5 +1,3 @@
-import os
-
 import huggingface_hub
 import pytest
 import torch
@@ -21,11 +19,10 @@ def _nothing_installed(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "BUNDLED", filled(tmp_path / "bundled", OWN_FILES))
 
 
-def filled(folder, names, *, age=0):
+def filled(folder, names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(b"weights")
-    os.utime(folder, (1e9 - age, 1e9 - age))
     return folder
 
 
@@ -79,29 +76,58 @@ def test_a_weights_variable_that_is_no_folder_is_the_users_mistake(monkeypatch):
         find_model(None, has_gpu=True)
 
 
-def test_folders_of_models_stages_and_runs(tmp_path):
+@pytest.fixture
+def run(tmp_path):
+    """A finished run whose files are as old as those of a copy: all the same."""
     run = tmp_path / "run"
-    vae = filled(run / "vae" / "final", ["vae.safetensors"], age=30)
-    base = filled(run / "base" / "final", ["generator.safetensors", "prompts.safetensors"], age=20)
-    apt = filled(run / "apt" / "final", ["generator.safetensors", "discriminator.safetensors"], age=10)
-    for path, generator in ((run, apt), (run / "apt", apt), (run / "base", base), (run / "base" / "final", base)):
-        files = find_model(str(path), has_gpu=False)
-        assert files.generator.parent == generator
-        assert str(generator) in files.origin
-        assert files.vae.parent == vae
-        assert files.prompts.parent == base
+    filled(run / "vae" / "final", ["vae.safetensors"])
+    for stage in ("base", "distill_4to2", "distill_2to1"):
+        filled(run / stage / "final", ["generator.safetensors", "prompts.safetensors"])
+    filled(run / "apt" / "final", ["generator.safetensors", "discriminator.safetensors"])
+    return run
+
+
+@pytest.mark.parametrize(
+    ("path", "stage", "prompts", "steps"),
+    [
+        (".", "apt", "distill_2to1", 1),
+        ("apt", "apt", "distill_2to1", 1),
+        ("distill_4to2", "distill_4to2", "distill_4to2", 2),
+        ("base/final", "base", "base", None),
+    ],
+)
+def test_folders_of_stages_and_runs(run, monkeypatch, path, stage, prompts, steps):
+    monkeypatch.chdir(run)
+    for name in (path, str(run / path)):
+        files = find_model(name, has_gpu=False)
+        assert (files.name, files.steps) == (name, steps)
+        assert files.generator == run / stage / "final" / "generator.safetensors"
+        assert files.prompts.parent == run / prompts / "final"
+        assert files.vae.parent == run / "vae" / "final"
+        assert f"stage {stage}, {run / stage}" in files.origin
+
+
+def test_the_current_folder_can_be_a_model(run, monkeypatch):
+    monkeypatch.chdir(run / "base" / "final")
+    assert find_model(".", has_gpu=False).vae.parent == run / "vae" / "final"
+
+
+def test_an_unfinished_stage_leaves_the_one_before(run):
+    (run / "apt" / "final").rename(run / "apt" / ".final.part")
+    assert "stage distill_2to1" in find_model(str(run), has_gpu=False).origin
+
+
+def test_a_folder_of_three_files_is_a_model(tmp_path):
     model = filled(tmp_path / "model", OWN_FILES)
-    assert find_model(str(model), has_gpu=True).vae == model / "vae.safetensors"
+    files = find_model(str(model), has_gpu=True)
+    assert (files.vae, files.origin, files.steps) == (model / "vae.safetensors", f"from {model}", 1)
 
 
-def test_a_stage_never_borrows_from_a_later_one(tmp_path):
-    run = tmp_path / "run"
-    filled(run / "vae" / "final", ["vae.safetensors"], age=30)
-    base = filled(run / "base" / "final", ["generator.safetensors", "prompts.safetensors"], age=20)
-    filled(run / "apt" / "final", OWN_FILES, age=10)
+def test_a_stage_never_borrows_from_a_later_one(run):
+    filled(run / "apt" / "final", OWN_FILES)
     files = find_model(str(run / "base"), has_gpu=False)
-    assert files.prompts.parent == base
-    assert files.vae.parent.parent.name == "vae"
+    assert files.prompts.parent == run / "base" / "final"
+    assert files.vae.parent == run / "vae" / "final"
 
 
 def test_folders_without_a_whole_model_are_the_users_mistake(tmp_path):
@@ -119,21 +145,34 @@ def test_unknown_names_are_the_users_mistake(tmp_path, monkeypatch):
         find_model("tiny", has_gpu=False)
 
 
-def test_an_exported_model_loads_with_its_scale_and_prompt(tmp_path):
+def exported(folder, *, facts):
+    """Export small random networks; returns them."""
     settings = config.plain(config.load("train", ["+experiment=debug", "run.dir=unused"]))
-    exported, facts = {}, {"vae": {"scale": 1.5}}
+    networks = {}
     for name, key in (("vae", "vae"), ("generator", "model"), ("prompts", "prompts")):
         recipe = config.build(settings[key], key)
-        exported[name] = Exported(recipe(), recipe, facts.get(name, {}))
-    export(exported, tmp_path / "model")
+        networks[name] = Exported(recipe(), recipe, facts if name == "vae" else {})
+    export(networks, folder)
+    return networks
+
+
+def test_an_exported_model_loads_with_its_scale_and_prompt(tmp_path):
+    networks = exported(tmp_path / "model", facts={"scale": 1.5})
     files = find_model(str(tmp_path / "model"), has_gpu=False)
     model = load_model(files, device=torch.device("cpu"), dtype=torch.float32, posterior="sample")
     assert (model.codec.scale, model.codec.posterior) == (1.5, "sample")
-    assert torch.equal(model.prompt, exported["prompts"].network("positive"))
+    assert torch.equal(model.prompt, networks["prompts"].network("positive"))
     for network, name in ((model.generator, "generator"), (model.codec.vae, "vae")):
-        state = exported[name].network.state_dict()
+        state = networks[name].network.state_dict()
         assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
         assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_an_autoencoder_without_a_scale_is_the_users_mistake(tmp_path):
+    exported(tmp_path / "model", facts={})
+    files = find_model(str(tmp_path / "model"), has_gpu=False)
+    with pytest.raises(UserError, match="does not say the scale"):
+        load_model(files, device=torch.device("cpu"), dtype=torch.float32, posterior="sample")
 
 
 def test_released_weights_load_as_they_were_saved(tmp_path, monkeypatch, facts, golden, golden_dit, codec, prompt):

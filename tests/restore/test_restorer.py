@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def golden_codec() -> LatentCodec:
     return LatentCodec(vae_from_released(config, weights).requires_grad_(False))
 
 
+@pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("family", ["3b", "7b"])
-def test_restoration_equals_the_released_pipeline(family, golden, golden_dit, golden_codec, monkeypatch):
+def test_restoration_equals_the_released_pipeline(family, steps, golden, golden_dit, golden_codec, monkeypatch):
     values = golden("pipeline_tiny")
     released = {"posterior": values["posterior_noise"][0].movedim(0, -1), "noise": values["x_T"]}
 
@@ -38,8 +40,9 @@ def test_restoration_equals_the_released_pipeline(family, golden, golden_dit, go
     for module in (restorer_module, stream):
         monkeypatch.setattr(module, "latent_noise", noise)
     frames = values["video"].unbind(1)
-    restored = list(Restorer(golden_dit(family), golden_codec, prompt=values["txt_pos"]).restore(frames))
-    expected = values[f"{family}.steps1_cfg1.0.sample_every_2nd_pixel"].clamp(-1, 1)
+    restorer = Restorer(golden_dit(family), golden_codec, prompt=values["txt_pos"], steps=steps)
+    restored = list(restorer.restore(frames))
+    expected = values[f"{family}.steps{steps}_cfg1.0.sample_every_2nd_pixel"].clamp(-1, 1)
     assert (torch.stack(restored, dim=1)[..., ::2, ::2] - expected).abs().max() <= 1e-4
 
 
@@ -109,6 +112,21 @@ def test_a_color_fix_gives_every_frame_the_colors_of_its_own_input(generator, co
     restored = list(Restorer(generator, codec, prompt=prompt, color_fix="adain").restore(frame * 0.3 for frame in clip))
     for lq, frame in zip(clip, restored, strict=True):
         assert torch.allclose(frame.mean(dim=(1, 2)), 0.3 * lq.mean(dim=(1, 2)), atol=0.02)
+
+
+def test_half_precision_changes_little(generator, codec, prompt, clip):
+    half = copy.deepcopy(generator).bfloat16(), LatentCodec(copy.deepcopy(codec.vae).bfloat16())
+    full, rounded = (
+        torch.stack(list(Restorer(*networks, prompt=prompt, window=3, dtype=dtype).restore(clip[:9])))
+        for networks, dtype in (((generator, codec), torch.float32), (half, torch.bfloat16))
+    )
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - full).norm() / full.norm() < 0.05
+
+
+def test_less_than_one_step_is_the_users_mistake(generator, codec, prompt):
+    with pytest.raises(UserError, match="0 steps"):
+        Restorer(generator, codec, prompt=prompt, steps=0)
 
 
 def test_unknown_color_fixes_are_the_users_mistake(generator, codec, prompt):
