@@ -25,6 +25,7 @@ from seedvr2.data.listing import frame_files, list_folder
 from seedvr2.errors import UserError, main_guard
 from seedvr2.evaluation.metrics import score
 from seedvr2.evaluation.vmaf import vmaf
+from seedvr2.infer import BASE_STEPS, to_bytes
 from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.window import count_frames, read_window
 from seedvr2.randomness import numpy_generator
@@ -52,7 +53,14 @@ def main() -> None:
         degradation = config.build(config.plain(config.load("degradation/test"))["degradation"])
         found = find_model(options.model, has_gpu=False)
         model = load_model(found, device=options.device, dtype=torch.float32, posterior="sample")
-        restorer = Restorer(model.generator, model.codec, prompt=model.prompt, seed=options.seed, device=options.device)
+        restorer = Restorer(
+            model.generator,
+            model.codec,
+            prompt=model.prompt,
+            seed=options.seed,
+            device=options.device,
+            steps=found.steps or BASE_STEPS,
+        )
         rows = [measure(path, options, degradation, restorer) for path in tqdm(files(options.root), unit="clip")]
     names = [name for name in rows[0] if name not in ("clip", "lq_sha256")]
     rows.append({"clip": "mean", **{name: float(np.mean([row[name] for row in rows])) for name in names}})
@@ -79,9 +87,9 @@ def measure(
     size = Size(*clean.shape[1:3])
     resized = [resize_frame(frame, size) for frame in lq]
     start = time.monotonic()
-    restored = to_bytes(restorer.restore(resized))
+    restored = np.stack([to_bytes(frame) for frame in restorer.restore(resized)])
     seconds = time.monotonic() - start
-    bicubic = to_bytes(resized)
+    bicubic = np.stack([to_bytes(frame) for frame in resized])
     if options.sheets:
         middle = len(clean) // 2
         sheet = np.concatenate([bicubic[middle], restored[middle], clean[middle]], axis=1)
@@ -107,12 +115,6 @@ def read_clean(path: Path, frames: int) -> np.ndarray:
         raise UserError(f"{path} is {clip.shape[2]}x{clip.shape[1]}: leave out what is smaller than {MULTIPLE} pixels")
     top, left = ((have - want) // 2 for have, want in zip(clip.shape[1:3], sides, strict=True))
     return clip[:, top : top + sides[0], left : left + sides[1]]
-
-
-def to_bytes(frames) -> np.ndarray:
-    """Frames (3, H, W) in [-1, 1] as uint8 (T, H, W, 3)."""
-    clip = torch.stack(list(frames)).float().cpu()
-    return ((clip.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def report(rows: list[dict]) -> dict:
