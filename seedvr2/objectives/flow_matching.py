@@ -1,6 +1,7 @@
 """Base training: multi-step flow matching from noise to the clean latent, given the LQ latent (§3.1; SeedVR)."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from seedvr2.flow.condition import pack, unpack
 from seedvr2.flow.path import noised, velocity
 from seedvr2.flow.sampler import euler
 from seedvr2.flow.timesteps import logit_normal, shift_by_resolution, trailing
+from seedvr2.models.start import start_as_copy
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
 from seedvr2.objectives.restoration import (
     ConditionNoise,
@@ -21,13 +23,15 @@ from seedvr2.objectives.restoration import (
 )
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee
+from seedvr2.randomness import torch_generator
 
 
 class FlowMatching:
     """Regress the velocity `noise - clean` at a logit-normal timestep moved by the resolution shift.
 
     prompt_odds: odds of the negative and the null prompt (dropout), else the positive one. condition_noise: noise on
-    the LQ latent. preview_steps: Euler steps of the preview.
+    the LQ latent. start: what a fresh generator does at first (see `models/start.py`). preview_steps: Euler steps
+    of the preview.
     """
 
     def __init__(
@@ -44,12 +48,15 @@ class FlowMatching:
         ema: float | None = 0.9998,
         prompt_odds: PromptOdds | None = None,
         condition_noise: ConditionNoise | None = None,
+        start: Literal["random", "copy"] = "random",
         loc: float = 0.0,
         scale: float = 1.0,
         preview_steps: int = 8,
     ):
         self.recipes = {"generator": generator, "prompts": prompts}
         networks = {name: build(name, recipe, weights.find(name)) for name, recipe in self.recipes.items()}
+        if start == "copy" and weights.find("generator") is None:
+            start_as_copy(networks["generator"], torch_generator("generator start"))
         self.generator, self.prompts = networks["generator"], networks["prompts"]
         if not any(table.requires_grad for table in self.prompts.parameters()):
             weights.require("prompts", purpose="these prompts are fixed and must come from a file")
