@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def build(node, where: str = "config", *, allowed: tuple[str, ...] = ALLOWED):
     """
     if isinstance(node, Mapping):
         if "_target_" not in node:
+            check_names(node, where)
             return {key: build(value, f"{where}.{key}", allowed=allowed) for key, value in node.items()}
         target = resolve(node["_target_"], where, allowed=allowed)
         arguments = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
@@ -78,6 +80,20 @@ def build(node, where: str = "config", *, allowed: tuple[str, ...] = ALLOWED):
     if isinstance(node, list | tuple):
         return [build(value, f"{where}[{i}]", allowed=allowed) for i, value in enumerate(node)]
     return node
+
+
+def check_names(node: Mapping, where: str) -> None:
+    """Raise UserError for signs of a misspelled name in a mapping that is no call: a key that is nearly `_target_`, or
+    an entry without `_target_` among others that have one.
+    """
+    for key in map(str, node):
+        if close := difflib.get_close_matches(key, ("_target_", "_partial_"), n=1, cutoff=0.75):
+            raise UserError(f"{where} has an unknown key {key!r}: did you mean {close[0]!r}, or is '_target_' missing?")
+    parts = {key: "_target_" in value for key, value in node.items() if isinstance(value, Mapping)}
+    for key, is_call in parts.items():
+        if not is_call and any(parts.values()):
+            others = ", ".join(repr(name) for name in parts if parts[name])
+            raise UserError(f"{where}.{key} has no _target_, unlike {others}: check the spelling of {key!r} and in it")
 
 
 def resolve(name: str, where: str, *, allowed: tuple[str, ...] = ALLOWED) -> Callable:
@@ -106,13 +122,19 @@ def resolve(name: str, where: str, *, allowed: tuple[str, ...] = ALLOWED) -> Cal
 
 
 def check_arguments(target: Callable, arguments: Mapping, where: str, *, complete: bool) -> None:
-    """Raise UserError if `target` does not take one of the arguments, or (complete) needs one that is absent."""
+    """Raise UserError if `target` does not take one of the arguments or its value (where a `Literal` lists the values),
+    or (complete) needs one that is absent.
+    """
     parameters = inspect.signature(target).parameters
-    for key in arguments:
+    for key, value in arguments.items():
         if key not in parameters:
             close = difflib.get_close_matches(key, parameters, n=1)
             advice = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(parameters)}"
             raise UserError(f"{where} has an unknown key {key!r} for {target.__qualname__}: {advice}")
+        annotation = parameters[key].annotation
+        choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else (value,)
+        if value not in choices:
+            raise UserError(f"{where}.{key} is {value!r}: use one of {', '.join(map(repr, choices))}")
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]

@@ -9,6 +9,7 @@ import yaml
 
 from seedvr2 import config
 from seedvr2.errors import UserError, main_guard
+from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.tracker import Tracker
 from seedvr2.training.trainer import Interrupted, Trainer
 
@@ -36,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(yaml.safe_dump(settings, sort_keys=False), end="")
             return
         run, stages, track = build(settings)
+        weights = Catalogue(run.weights)
         run.start(settings)
         try:
-            Trainer(run, stages, Tracker(run.folder, **track)).fit()
+            Trainer(run, stages, Tracker(run.folder, **track), weights).fit()
         except Interrupted as stop:
             print(stop)
             sys.exit(130)
@@ -48,14 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def build(settings: dict):
     """Run, stages and tracker arguments from a plain config; raises UserError for any key that nothing takes."""
     for name, part in settings.items():
-        if name not in USED and not (isinstance(part, dict) and "_target_" in part):
+        if name not in USED - {"run"} and not (isinstance(part, dict) and "_target_" in part):
             raise UserError(
                 f"configuration: {name!r} is not a part of the training config: it needs a _target_, or remove it"
             )
+    if absent := USED - settings.keys():
+        raise UserError(f"configuration: the part {min(absent)!r} is missing: check the spelling of its name")
     built = {name: config.build(part, name) for name, part in settings.items()}
     if not built["stages"]:
         raise UserError("configuration: there are no stages: choose an experiment, for example +experiment=debug")
     config.check_arguments(Tracker, settings["track"], "track", complete=False)
+    for name, chain in built["stages"].items():
+        if not isinstance(chain, list):
+            raise UserError(f"configuration: stages.{name} is no stage: take one, as in /stage@stages.{name}: base")
     stages = [stage for chain in built["stages"].values() for stage in chain]
     names = [stage.name for stage in stages]
     if repeated := {name for name in names if names.count(name) > 1}:

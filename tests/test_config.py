@@ -14,7 +14,7 @@ from seedvr2.errors import UserError
 FOLDER = config.folder()
 GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in FOLDER.iterdir() if path.is_dir()}
 VALUES = {"data": ["data.root=d"]}
-OTHERS = ("experiment", "stage", "optim")  # tested by tests of their own
+OTHERS = ("experiment", "stage", "optim", "window")  # tested by tests of their own
 OPTIONS = [(group, name) for group, names in GROUPS.items() for name in names if group not in OTHERS]
 
 
@@ -123,6 +123,46 @@ def test_unknown_keys_are_named_with_their_place_and_the_near_match(place, key, 
     assert f"did you mean {near!r}?" in message
 
 
+@pytest.mark.parametrize(
+    ("place", "right", "wrong", "named"),
+    [
+        ("stages", "vae", "vea", "stages.vea has no _target_"),
+        ("stages.vae", "_target_", "_traget_", "stages.vae has no _target_"),
+        ("stages.vae.objective.perceptual", "_target_", "target", "unknown key 'target'"),
+        ("stages.apt.objective.terms", "features", "featurs", "terms.featurs has no _target_"),
+        ("stages.apt.objective.terms.l1.loss", "_target_", "_targt_", "terms.l1.loss has an unknown key"),
+        ("run", "_target_", "_target", "'run' is not a part"),
+    ],
+)
+def test_misspelt_names_of_parts_are_named_before_anything_runs(place, right, wrong, named):
+    plain = settings("+experiment=debug")
+    node = functools.reduce(dict.__getitem__, place.split("."), plain)
+    value = node.pop(right)
+    node[wrong] = value if right == "_target_" else {"weight": 1.0}
+    with pytest.raises(UserError, match=named):
+        train.build(plain)
+
+
+def test_a_part_that_every_run_needs_is_missed():
+    plain = settings("+experiment=debug")
+    plain["rnu"] = plain.pop("run")
+    with pytest.raises(UserError, match="the part 'run' is missing"):
+        train.build(plain)
+
+
+def test_what_stands_under_stages_must_be_stages():
+    with pytest.raises(UserError, match=r"stages\.base is no stage"):
+        train.build(settings("+stages.base.iterations=3"))
+
+
+def test_values_from_a_fixed_list_are_checked():
+    for place, choices in (("vae", "'codec', 'random'"), ("base", "'random', 'copy'")):
+        plain = settings("+experiment=debug")
+        plain["stages"][place]["objective"]["start"] = "coppy"
+        with pytest.raises(UserError, match=rf"stages\.{place}\.objective\.start is 'coppy': use one of {choices}"):
+            train.build(plain)
+
+
 def test_a_key_unlike_any_other_gets_the_list_of_keys():
     with pytest.raises(UserError, match=r"it takes: loss, weight"):
         config.build({"_target_": "seedvr2.objectives.adversarial.Term", "zzz": 1})
@@ -215,3 +255,13 @@ def test_the_configuration_can_be_printed(capsys):
     train.main(["+experiment=debug", "run.dir=x", "--cfg", "job"])
     assert "distillation_chain" in capsys.readouterr().out
     assert list(itertools.islice(parts(settings("+experiment=debug")), 1))
+
+
+@pytest.mark.parametrize("rule", GROUPS["window"])
+def test_every_window_rule_can_be_chosen_by_name(rule):
+    settings = config.plain(
+        config.load("train", ["run.dir=x", "data=procedural", "model=7b", f"window@model.trunk.window={rule}"])
+    )
+    trunk = config.build(settings["model"]).keywords["trunk"]
+    assert trunk.keywords["window"].func.__name__ == f"{rule}_window"
+    assert all(side >= 1 for side in trunk.keywords["window"]((6, 45, 80)))

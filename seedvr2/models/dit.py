@@ -104,7 +104,7 @@ class Trunk(nn.Module):
         the clip number of each token (L,) and the plan.
         """
         sizes = [tuple(size) for size in _numbers(vid_shape)]
-        lengths = [length[0] if isinstance(length, list) else length for length in _numbers(txt_shape)]
+        lengths = [length[0] if isinstance(length, list | tuple) else length for length in _numbers(txt_shape)]
         grids = token_sizes(sizes)
         if not len(sizes) == len(lengths) == len(timestep):
             raise ValueError(
@@ -172,7 +172,7 @@ class SwinMMDiT(nn.Module):
         order.
 
         txt: (M, text_dim). vid_shape: (B, 3) latent (t, h, w), h and w even. txt_shape: (B,) or (B, 1). timestep: (B,)
-        fp32 in [0, 1000]. Returns the velocity (L', 16).
+        in [0, 1000], not in half precision. Returns the velocity (L', 16) in the type of the weights.
         """
         video, _, condition, owner, plan = self.trunk(vid, txt, vid_shape, txt_shape, timestep)
         if self.vid_out_norm is not None:

@@ -79,13 +79,11 @@ class TimeEmbedding(nn.Module):
         self.proj_out = nn.Linear(dim, 6 * dim)
 
     def forward(self, timestep: Tensor) -> Tensor:
-        """timestep: (B,) in fp32 (bf16 cannot tell 999 from 1000) -> (B, C, 2, 3): [attention, MLP] x [shift, scale,
-        gate].
+        """timestep: (B,), not in half precision (bf16 cannot tell 999 from 1000) -> (B, C, 2, 3): [attention, MLP] x
+        [shift, scale, gate].
         """
-        if timestep.dtype not in (torch.float32, torch.float64):
-            raise TypeError(
-                f"timestep must be fp32 or fp64, not {timestep.dtype}: half precision merges late timesteps"
-            )
+        if timestep.dtype in (torch.bfloat16, torch.float16):
+            raise TypeError(f"timestep must be fp32, not {timestep.dtype}: half precision merges late timesteps")
         steps = torch.arange(self.frequencies, device=timestep.device, dtype=torch.float32)
         angles = timestep.float()[:, None] * torch.exp(-math.log(10000) / self.frequencies * steps)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.proj_in.weight.dtype)

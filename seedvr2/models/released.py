@@ -99,7 +99,7 @@ def dit_from_released(config: Mapping, state_dict: Mapping[str, Tensor] | None) 
 
 
 def _build(config: Mapping) -> SwinMMDiT:
-    _check(config)
+    config = _checked(config)
     layers = config["num_layers"]
     joint = config.get("rope_type") == "mmrope3d"
     trunk = functools.partial(
@@ -121,7 +121,8 @@ def _build(config: Mapping) -> SwinMMDiT:
     )
 
 
-def _check(config: Mapping) -> None:
+def _checked(config: Mapping) -> dict:
+    """The config with its per-layer values spelled out; raises UserError for anything the networks cannot follow."""
     if unknown := set(config) - _NO_EFFECT - set(_FIXED) - _SIZES - _FAMILY:
         raise UserError(f"released config has unknown keys {sorted(unknown)}: remove them")
     needed = (
@@ -131,6 +132,15 @@ def _check(config: Mapping) -> None:
     )
     if missing := needed - set(config):
         raise UserError(f"released config lacks the keys {sorted(missing)}: add them")
+    choices = {
+        "mlp_type": ("swiglu", "normal"),
+        "rope_type": (None, "mmrope3d", "rope3d"),
+        "vid_out_norm": (None, "fusedrms"),
+    }
+    for key, values in choices.items():
+        if config.get(key) not in values:
+            raise UserError(f"released config has {key}={config.get(key)!r}: use one of {values}")
+    config = _per_layer(config)
     layers = config["num_layers"]
     expected = {
         **_FIXED,
@@ -141,19 +151,24 @@ def _check(config: Mapping) -> None:
         "window_method": [_WINDOW_METHODS[i % 2] for i in range(layers)],
         "shared_mlp": False,
         "shared_qkv": False,
+        "qk_rope": True,
+        **({} if config.get("rope_type") == "mmrope3d" else {"rope_dim": config["head_dim"] // 2}),
     }
     for key, value in expected.items():
         found = config.get(key, value)
         if (list(map(_plain, found)) if isinstance(found, list | tuple) else found) != value:
             raise UserError(f"released config has {key}={found!r}, but only {value!r} is supported")
-    choices = {
-        "mlp_type": ("swiglu", "normal"),
-        "rope_type": (None, "mmrope3d", "rope3d"),
-        "vid_out_norm": (None, "fusedrms"),
-    }
-    for key, values in choices.items():
-        if config.get(key) not in values:
-            raise UserError(f"released config has {key}={config.get(key)!r}: use one of {values}")
+    return config
+
+
+def _per_layer(config: Mapping) -> dict:
+    """The config with one entry per layer where it gives one block type or one window (three numbers) for all."""
+    layers, config = config["num_layers"], dict(config)
+    if isinstance(config["window"][0], int):
+        config["window"] = [config["window"]] * layers
+    if isinstance(config.get("block_type"), str):
+        config["block_type"] = [config["block_type"]] * layers
+    return config
 
 
 def _plain(value):
@@ -194,7 +209,10 @@ def from_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[
             f"these weights do not fit {type(network).__name__} ({listed}): use the file of the same model and size"
         )
     for key in wanted.keys() - names.keys():
-        if not torch.allclose(state_dict[key].float(), wanted[key], rtol=1e-2):
+        found, right = state_dict[key], wanted[key]
+        if found.is_meta or right.is_meta:  # shapes only
+            continue
+        if not torch.allclose(found.to(right), right, rtol=1e-2):
             raise UserError(f"{key} holds other RoPE frequencies than this family's: use weights of the same family")
     return {own_name: state_dict[released] for released, own_name in names.items()}
 

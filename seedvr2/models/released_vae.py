@@ -35,7 +35,7 @@ def vae_from_released(config: Mapping[str, object], state_dict: Mapping[str, Ten
     """Build the VAE that the released files describe, with its weights copied to float32.
 
     Args:
-        config: the `model` part of the released configuration.
+        config: the released configuration, or its `model` part.
         state_dict: the released weights by name, in any floating-point type.
 
     Returns:
@@ -45,7 +45,7 @@ def vae_from_released(config: Mapping[str, object], state_dict: Mapping[str, Ten
         UserError: naming configuration keys or values that are not supported, or weights that are missing, unexpected
             or of the wrong shape.
     """
-    arguments = _build_arguments(config)
+    arguments = _build_arguments(config.get("model", config))
     with torch.device("meta"):
         vae = VideoVAE(**arguments, squeeze_images=True)
     _check_weights({name: weight.shape for name, weight in vae.state_dict().items()}, state_dict)

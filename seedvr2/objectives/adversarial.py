@@ -39,10 +39,11 @@ class Term(NamedTuple):
 class AdversarialPostTraining:
     """Alternate one discriminator and one generator update on the same clips.
 
-    gan: loss of both players. terms: further generator losses by name. r1, r2: weights of the approximated penalties on
-    real and fake clips, with perturbations of standard deviation sigma; normalize_by_sigma divides the penalty by sigma
-    squared. discriminator_weights: name of the multi-step generator that the discriminator's trunk starts from (the
-    un-distilled base). timestep_shift: shift of the discriminator's uniformly drawn timestep.
+    gan: loss of both players. terms: further generator losses by name, None to leave one out. r1, r2: weights of the
+    approximated penalties on real and fake clips, with perturbations of standard deviation sigma; normalize_by_sigma
+    divides the penalty by sigma squared. discriminator_weights: name of the multi-step generator that the
+    discriminator's trunk starts from (the un-distilled base). timestep_shift: shift of the discriminator's uniformly
+    drawn timestep.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class AdversarialPostTraining:
         optim: Callable,
         discriminator_optim: Callable | None = None,
         schedule: Callable[[int, int], float] = constant,
-        terms: Mapping[str, Term] | None = None,
+        terms: Mapping[str, Term | None] | None = None,
         r1: float = 1000.0,
         r2: float = 1000.0,
         sigma: float = 0.1,
@@ -83,7 +84,7 @@ class AdversarialPostTraining:
         self.critic = Trainee({"discriminator": self.discriminator}, optimizer=discriminator_optim or optim, **shared)
         self.stateful = {"student": self.student, "critic": self.critic}
         self.averaged = self.student.averaged
-        self.gan, self.terms = gan, dict(terms or {})
+        self.gan, self.terms = gan, {name: term for name, term in (terms or {}).items() if term is not None}
         self.r1, self.r2, self.sigma = r1, r2, sigma
         self.penalty_scale = 1 / sigma**2 if normalize_by_sigma else 1.0
         self.timestep_shift = timestep_shift

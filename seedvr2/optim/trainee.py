@@ -92,10 +92,13 @@ class Trainee:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Continue exactly where `state_dict` was taken; settings of the optimizer stay as configured now."""
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)  # the configuration decides, not the checkpoint
         if self.ema:
             started = state["average"] or self.parameters  # an average switched on later starts from the weights
             for name, value in self.ema.average.items():

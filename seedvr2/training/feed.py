@@ -92,7 +92,8 @@ class LatentFeed:
         self.codec = LatentCodec(build("vae", vae, path, trainable=False), scale=latent_scale(path))
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
         self.pool = pool
-        self.memory: dict[Key, tuple[Tensor, Tensor]] = memory.setdefault(("latents", str(path)), {})
+        source = repr(getattr(pairs, "config", pairs))  # stages share latents of the same data only
+        self.memory: dict[Key, tuple[Tensor, Tensor]] = memory.setdefault(("latents", str(path), source), {})
 
     def batches(self, start: int, stop: int, accumulate: int) -> Iterator[list[Batch]]:
         """Micro-batches of the steps from start to stop; they do not depend on where a run was interrupted."""

@@ -24,11 +24,12 @@ class Stage:
     preview_every: int = 0
 
     def __post_init__(self):
-        if self.iterations < 1 or self.accumulate < 1:
-            raise UserError(
-                f"stage {self.name!r} needs iterations and accumulate of at least 1: got "
-                f"{self.iterations} and {self.accumulate}"
-            )
+        for key, least in {"iterations": 1, "accumulate": 1, "save_every": 0, "preview_every": 0}.items():
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < least:
+                raise UserError(
+                    f"stage {self.name!r} needs a whole number of at least {least} for {key}: got {value!r}"
+                )
 
 
 def single(
@@ -67,7 +68,7 @@ def distillation_chain(
         pairs = halvings(from_steps, to_steps, stride)
     except ValueError as error:
         raise UserError(f"stage {name!r}: {error}") from error
-    counts = [iterations] * len(pairs) if isinstance(iterations, int) else list(iterations)
+    counts = list(iterations) if isinstance(iterations, list | tuple) else [iterations] * len(pairs)
     if len(counts) != len(pairs):
         raise UserError(
             f"stage {name!r} lists {len(counts)} iteration counts for {len(pairs)} distillations: give {len(pairs)}"

@@ -113,6 +113,8 @@ class Tracker:
     """Turns metrics into records. every: steps between records of one stage."""
 
     def __init__(self, folder: Path, *, every: int = 10, sinks: Sequence = ()):
+        if every < 1:
+            raise UserError(f"track.every is {every}: use 1 to record every step, or more")
         self.every = every
         self.lines = JsonLines(folder / "metrics.jsonl")
         self.sinks: list[Sink] = [self.lines, *(sink(folder) if callable(sink) else sink for sink in sinks)]
@@ -129,8 +131,13 @@ class Tracker:
         record = {"stage": stage, "step": step, "time": round(time.time(), 3), **values}
         for sink in self.sinks:
             sink.log(record, total)
-        if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
-            raise UserError(
-                f"training diverged: {wrong[0]} is {values[wrong[0]]} at step {step}; lower the "
-                "learning rate and start again from the last checkpoint"
-            )
+        require_finite(stage, step, metrics)
+
+
+def require_finite(stage: str, step: int, metrics: Mapping[str, Tensor | float]) -> None:
+    """Raise UserError if a metric is not a finite number."""
+    if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+        raise UserError(
+            f"training diverged: {stage}/{wrong[0]} is {float(metrics[wrong[0]])} at step {step}; lower the "
+            "learning rate and start again from the last checkpoint"
+        )

@@ -11,7 +11,7 @@ from seedvr2.training.checkpoint import Checkpointer
 from seedvr2.training.preview import psnr, write_sheet
 from seedvr2.training.run import Run
 from seedvr2.training.stage import Stage
-from seedvr2.training.tracker import Tracker
+from seedvr2.training.tracker import Tracker, require_finite
 from seedvr2.training.weights import export
 
 
@@ -22,12 +22,13 @@ class Interrupted(Exception):
 class Trainer:
     """Runs the stages of a run; finished stages are skipped, an interrupted one continues."""
 
-    def __init__(self, run: Run, stages: Sequence[Stage], tracker: Tracker):
+    def __init__(self, run: Run, stages: Sequence[Stage], tracker: Tracker, weights: Catalogue | None = None):
         self.run, self.stages, self.tracker = run, stages, tracker
+        self.weights = weights or Catalogue()
 
     def fit(self) -> None:
         """Train every stage that is not finished. Raises Interrupted after SIGTERM or SIGINT."""
-        weights = Catalogue(self.run.weights)
+        weights = self.weights
         memory: dict = {}  # feeds keep what later stages can use again
         for stage in self.stages:
             final = self.run.folder / stage.name / "final"
@@ -59,6 +60,7 @@ class Trainer:
             if self.tracker.due(step, stage.iterations):
                 self.tracker.log(stage.name, step, stage.iterations, metrics)
             if self.run.interrupted or (stage.save_every and step % stage.save_every == 0):
+                require_finite(stage.name, step, metrics)
                 checkpoint.save(step)
             if self.run.interrupted:
                 raise Interrupted(f"stopped in stage {stage.name} after step {step}: the same command continues")

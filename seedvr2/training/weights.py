@@ -83,5 +83,8 @@ def read_prompts(positive: Path) -> dict[str, Tensor]:
     for kind, path in {"positive": positive, "negative": positive.with_name(NEGATIVE)}.items():
         if not path.is_file():
             raise UserError(f"prompt embedding {str(path)!r} does not exist: it comes with the released weights")
-        tables[kind] = torch.load(path, map_location="cpu", weights_only=True).float()
+        try:
+            tables[kind] = torch.load(path, map_location="cpu", weights_only=True).float()
+        except Exception as error:  # every kind of damage has its own exception
+            raise UserError(f"prompt embedding {str(path)!r} cannot be read ({error}): fetch it again") from error
     return tables | {"null": torch.zeros_like(tables["positive"])}

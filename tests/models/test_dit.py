@@ -53,6 +53,16 @@ def test_timesteps_in_half_precision_are_refused(make_generator, make_inputs, dt
         make_generator()(*inputs, when.to(dtype))
 
 
+def test_timesteps_and_sizes_may_be_of_any_exact_kind(make_generator, make_inputs):
+    network = make_generator()
+    vid, txt, sizes, lengths, _ = make_inputs(SIZES, LENGTHS)
+    expected = network(vid, txt, sizes, lengths, torch.full((2,), 250.0))
+    for kind in (torch.int64, torch.float64):
+        when = torch.full((2,), 250, dtype=kind)
+        assert torch.equal(network(vid, txt, torch.tensor(sizes, dtype=torch.int32), lengths, when), expected)
+    assert torch.equal(network(vid, txt, sizes, [(n,) for n in lengths], when), expected)
+
+
 def test_late_timesteps_are_told_apart_by_a_bf16_network(make_generator, make_inputs):
     network = make_generator().bfloat16()
     *inputs, _ = make_inputs(SIZES[:1], LENGTHS[:1])

@@ -45,6 +45,14 @@ def test_real_sizes_have_the_released_keys_shapes_and_parameters(facts, family, 
     assert facts(f"keys_{family}")["num_parameters"] == TOTALS[family]
 
 
+@pytest.mark.parametrize("family", ["3b", "7b"])
+def test_real_sizes_load_on_the_meta_device(facts, family):
+    with torch.device("meta"):
+        state = {key: torch.empty(shape) for key, shape in facts(f"keys_{family}")["shapes"].items()}
+        network = dit_from_released(facts(f"keys_{family}")["config"], state)
+    assert sum(parameter.numel() for parameter in network.parameters()) == TOTALS[family]
+
+
 @pytest.fixture
 def tiny(golden, facts):
     """Function family -> (config, state dict) of the golden generator, free to change."""
@@ -66,6 +74,22 @@ def test_state_dict_survives_the_way_there_and_back(tiny, family):
     twin = dit_from_released(settings, None)
     load_released(twin, released)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), twin.parameters(), strict=True))
+
+
+def test_one_window_and_one_block_type_may_stand_for_all_layers(tiny):
+    settings, state = tiny()
+    network = dit_from_released(settings | {"window": (2, 3, 1), "block_type": "mmdit_sr"}, state)
+    assert network.trunk.window.keywords == {"windows": (2, 3, 1)}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [("7b", {"qk_rope": False}), ("7b", {"rope_dim": 64}), ("3b", {"window": [[4, 3, 3], [2, 3, 3]] * 2})],
+)
+def test_configs_that_would_give_another_network_are_refused(tiny, family, changes):
+    settings, state = tiny(family)
+    with pytest.raises(UserError, match=next(iter(changes))):
+        dit_from_released(settings | changes, state)
 
 
 def test_every_fault_of_a_state_dict_is_named_in_one_error(tiny):

@@ -71,6 +71,11 @@ def test_released_configuration_is_understood():
     assert sum(weight.numel() for weight in vae_from_released(config["config"], weights).parameters()) == 250_648_227
 
 
+def test_the_whole_released_configuration_is_as_good_as_its_model_part(golden):
+    whole = {"model": golden["config"], "scaling_factor": 0.9152, "dtype": "bfloat16"}
+    assert vae_from_released(whole, golden["weights"]).latent_channels == 16
+
+
 def test_all_wrong_weights_are_named_in_one_error(golden):
     weights = dict(golden["weights"])
     del weights["decoder.conv_out.bias"]

@@ -80,6 +80,7 @@ def test_every_weight_moves_the_right_player_and_only_it(make, make_batch, chang
 def test_a_term_without_weight_is_as_good_as_absent(make, make_batch):
     with_zero = gradients(make(terms={"l1": Term(l1, 0.0)}), make_batch())["generator"]
     torch.testing.assert_close(with_zero, gradients(make(terms={}), make_batch())["generator"])
+    torch.testing.assert_close(with_zero, gradients(make(terms={"l1": None}), make_batch())["generator"])
 
 
 def test_no_player_gets_gradients_from_the_other_ones_step(make, make_batch):

@@ -120,6 +120,13 @@ def test_a_restored_trainee_continues_bit_for_bit(tmp_path, optimizer):
     assert all(torch.equal(first.ema.average[name], after.ema.average[name]) for name in first.ema.average)
 
 
+def test_settings_of_the_optimizer_come_from_the_configuration_not_from_the_checkpoint():
+    old = trainee(network(), optimizer=functools.partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.5))
+    new = trainee(network(), optimizer=functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1))
+    new.load_state_dict(old.state_dict())
+    assert [new.optimizer.param_groups[0][key] for key in ("lr", "weight_decay")] == [1e-3, 0.1]
+
+
 def test_only_trainable_parameters_are_trained():
     model = network()
     model[0].requires_grad_(False)

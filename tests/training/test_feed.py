@@ -91,6 +91,18 @@ def test_a_pool_holds_no_more_than_its_batches_and_serves_later_stages(weights):
     assert all(latents[key] is value for key, value in known.items())
 
 
+def test_a_pool_is_not_shared_by_stages_with_other_data(weights):
+    recipes = [functools.partial(pairs), functools.partial(pairs)]
+    for i, recipe in enumerate(recipes):
+        recipe.config = {"_target_": "pairs", "root": str(i)}
+    memory, (catalogue, vae) = {}, weights
+    for recipe in recipes:
+        build = ModelBuilder(torch.device("cpu"), 0, "base")
+        settings = {"build": build, "weights": catalogue, "seed": 1, "stage": "base", "memory": memory, "pool": 1}
+        list(LatentFeed(pairs=recipe, vae=vae, **settings).batches(0, 1, 1))
+    assert [len(latents) > 0 for latents in memory.values()] == [True, True]
+
+
 def test_latents_carry_the_scale_of_their_vae(weights):
     scaled = feed(LatentFeed, weights)
     latents = scaled.encode(("key",), pairs().draw(("key",), SHAPES[0]))

@@ -44,7 +44,16 @@ def test_chains_that_do_not_end_name_the_stage():
         chain(to_steps=3)
 
 
-@pytest.mark.parametrize("change", [{"iterations": 0}, {"iterations": 5, "accumulate": 0}])
-def test_empty_stages_are_refused(change):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iterations": 0},
+        {"iterations": 1e5},
+        {"iterations": "many"},
+        {"iterations": 5, "accumulate": 0},
+        {"iterations": 5, "save_every": -1},
+    ],
+)
+def test_lengths_that_are_no_counts_are_refused(change):
     with pytest.raises(UserError, match="'base'"):
         single(**{"name": "base", "objective": objective, "feed": dict, **change})

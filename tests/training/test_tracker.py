@@ -36,6 +36,11 @@ def test_rewinding_drops_what_will_be_run_again_and_a_line_cut_off(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+def test_records_at_every_zeroth_step_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"track\.every is 0"):
+        Tracker(tmp_path, every=0)
+
+
 def test_rewinding_without_a_file_does_nothing(tmp_path):
     JsonLines(tmp_path / "metrics.jsonl").rewind("base", 0)
     assert list(tmp_path.iterdir()) == []
