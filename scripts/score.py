@@ -120,7 +120,7 @@ def read_clean(path: Path, frames: int) -> np.ndarray:
 def report(rows: list[dict]) -> dict:
     """Scores with what is needed to repeat them."""
     return {
-        "command": "python " + " ".join(sys.argv),
+        "command": " ".join(["python", "scripts/score.py", *sys.argv[1:]]),
         "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads(), "cuda": torch.version.cuda},
         "versions": {name: version(name) for name in ("seedvr2", "torch", "av", "numpy", "opencv-python-headless")},
         "recipe": "configs/degradation/test.yaml",
