@@ -63,7 +63,7 @@ def test_every_experiment_builds_into_stages_of_recipes(experiment):
     run, stages, track = train.build(settings(f"+experiment={experiment}", *(["data.root=d"] if needs_data else [])))
     assert run.folder == Path("x")
     assert all(isinstance(recipe, functools.partial) for stage in stages for recipe in (stage.objective, stage.feed))
-    assert {stage.name.split("_")[0] for stage in stages} <= {"vae", "base", "distill", "apt"}
+    assert {stage.name.split("_")[0] for stage in stages} <= {"vae", "base", "distill", "tune", "apt"}
     assert track["sinks"]
 
 
