@@ -57,7 +57,10 @@ def halve(source: Path, target: Path) -> None:
 
 def card(options: argparse.Namespace, folder: Path) -> dict:
     """Everything that says where the weights come from."""
-    config = yaml.safe_load((options.run / "config.yaml").read_text())
+    text = (options.run / "config.yaml").read_text()
+    config = yaml.safe_load(text)
+    for path, name in ((config["data"]["root"], "DIR"), (config["run"]["dir"], "RUN")):
+        text = text.replace(f"{path}\n", f"{name}\n")  # where they lay is nobody's business
     records = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
     last = {record["stage"]: record for record in records}
     stages = {
@@ -73,7 +76,7 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
         "command": "python -m seedvr2.train +experiment=tiny data.root=DIR run.dir=RUN",
         "commit": options.commit,
-        "config": config | {"run": config["run"] | {"dir": "RUN"}, "data": config["data"] | {"root": "DIR"}},
+        "config": yaml.safe_load(text),
         "data": data_list(),
         "stages": stages,
         "scores": scores and {"command": scores["command"], "mean": scores["rows"][-1]},

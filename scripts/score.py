@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -121,11 +122,19 @@ def report(rows: list[dict]) -> dict:
     """Scores with what is needed to repeat them."""
     return {
         "command": " ".join(["python", "scripts/score.py", *sys.argv[1:]]),
+        "commit": commit(),
         "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads(), "cuda": torch.version.cuda},
         "versions": {name: version(name) for name in ("seedvr2", "torch", "av", "numpy", "opencv-python-headless")},
         "recipe": "configs/degradation/test.yaml",
         "rows": rows,
     }
+
+
+def commit() -> str | None:
+    """Commit of this checkout, None outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":
