@@ -41,16 +41,7 @@ class PixelFeed:
 
     def batches(self, start: int, stop: int, accumulate: int) -> Iterator[list[Batch]]:
         """Micro-batches of the steps from start to stop; they do not depend on where a run was interrupted."""
-        for step, clips in batches(
-            self.pairs,
-            seed=self.seed,
-            stage=self.stage,
-            start=start,
-            stop=stop,
-            positions=whole_batch,
-            workers=self.workers,
-            clean_only=True,
-        ):
+        for step, clips in fresh_clips(self, start, stop, clean_only=True):
             hq = [clip.hq.to(self.device) for clip in clips]
             yield split(Batch(hq, hq, sample_draws(self.seed, self.stage, step, len(hq))), accumulate)
 
@@ -102,15 +93,7 @@ class LatentFeed:
             yield split(Batch(hq, lq, sample_draws(self.seed, self.stage, step, len(hq))), accumulate)
 
     def _fresh(self, start: int, stop: int) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
-        for step, clips in batches(
-            self.pairs,
-            seed=self.seed,
-            stage=self.stage,
-            start=start,
-            stop=stop,
-            positions=whole_batch,
-            workers=self.workers,
-        ):
+        for step, clips in fresh_clips(self, start, stop):
             keys = [(self.seed, self.stage, step, position) for position in range(len(clips))]
             yield step, [self.encode(key, clip) for key, clip in zip(keys, clips, strict=True)]
 
@@ -156,6 +139,22 @@ class LatentFeed:
     def frames(self, results: list[Tensor]) -> list[Tensor]:
         """Latents of an objective as clips (T, 3, H, W)."""
         return [self.codec.decode(latent) for latent in results]
+
+
+def fresh_clips(
+    feed: PixelFeed | LatentFeed, start: int, stop: int, *, clean_only: bool = False
+) -> Iterator[tuple[int, list[Pair]]]:
+    """Newly drawn clips of every step of a feed's stage."""
+    return batches(
+        feed.pairs,
+        seed=feed.seed,
+        stage=feed.stage,
+        start=start,
+        stop=stop,
+        positions=whole_batch,
+        workers=feed.workers,
+        clean_only=clean_only,
+    )
 
 
 def latent_scale(path: Path) -> float:
