@@ -58,6 +58,10 @@ class Run:
             temporary.write_text(text)
         if self.threads:
             torch.set_num_threads(self.threads)
+        # Resuming must be exact: with several threads the gradient of gathering tokens into windows would be summed in
+        # any order.
+        torch.use_deterministic_algorithms(self.device.type == "cpu", warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._interrupt)
 
