@@ -1,6 +1,7 @@
 """`python -m seedvr2.train +experiment=...`: train the stages of an experiment, or continue where it stopped."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ import yaml
 
 from seedvr2 import config
 from seedvr2.errors import UserError, main_guard
+from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.tracker import Tracker
 from seedvr2.training.trainer import Interrupted, Trainer
 
-USED = {"run", "stages", "track"}  # built here; the other keys are parts that these refer to
+USED = {"run", "stages", "track", "parallel"}  # built here; the other keys are parts that these refer to
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,21 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.cfg:
             print(yaml.safe_dump(settings, sort_keys=False), end="")
             return
-        run, stages, track = build(settings)
+        run, stages, track, parallel = build(settings)
         weights = Catalogue(run.weights)
-        run.start(settings)
+        runtime = Runtime.start(parallel, cpu=run.device.type == "cpu")
+        run.start(settings, main=runtime.main)
+        runtime.wait()
+        tracker = Tracker(run.folder, **track, main=runtime.main, average=runtime.average)
+        trainer = Trainer(run, stages, tracker, weights, runtime)
         try:
-            Trainer(run, stages, Tracker(run.folder, **track), weights).fit()
+            trainer.fit()
         except Interrupted as stop:
-            print(stop)
-            sys.exit(130)
-        print(f"finished: {run.folder}")
+            trainer.say(str(stop))
+            sys.exit(0 if stop.number == signal.SIGTERM else 130)
+        finally:
+            runtime.stop()
+        trainer.say(f"finished: {run.folder}")
 
 
 def build(settings: dict):
     """Run, stages and tracker arguments from a plain config; raises UserError for any key that nothing takes."""
     for name, part in settings.items():
-        if name not in USED - {"run"} and not (isinstance(part, dict) and "_target_" in part):
+        if name not in USED - {"run", "parallel"} and not (isinstance(part, dict) and "_target_" in part):
             raise UserError(
                 f"configuration: {name!r} is not a part of the training config: it needs a _target_, or remove it"
             )
@@ -67,7 +75,7 @@ def build(settings: dict):
     names = [stage.name for stage in stages]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"configuration: two stages are named {repeated.pop()!r}: give each its own name")
-    return built["run"], stages, built["track"]
+    return built["run"], stages, built["track"], built["parallel"]
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_every_option_composes_and_names_real_parts(group, option):
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
 def test_every_experiment_builds_into_stages_of_recipes(experiment):
     needs_data = "data.root" in (FOLDER / "experiment" / f"{experiment}.yaml").read_text()
-    run, stages, track = train.build(settings(f"+experiment={experiment}", *(["data.root=d"] if needs_data else [])))
+    run, stages, track, _ = train.build(settings(f"+experiment={experiment}", *(["data.root=d"] if needs_data else [])))
     assert run.folder == Path("x")
     assert all(isinstance(recipe, functools.partial) for stage in stages for recipe in (stage.objective, stage.feed))
     assert {stage.name.split("_")[0] for stage in stages} <= {"vae", "base", "distill", "tune", "apt"}
@@ -76,7 +76,7 @@ def test_every_stage_builds_with_every_family_without_making_a_network(stage, mo
     monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
     monkeypatch.setattr("seedvr2.losses.reconstruction.RandomConvDistance.__init__", lambda self, **k: None)
     plain = settings(f"+stage@stages.{stage}={stage}", f"model={model}")
-    _, stages, _ = train.build(plain)
+    _, stages, *_ = train.build(plain)
     assert stages
 
 

@@ -21,7 +21,8 @@ ALLOWED = {
     "data": BASE | {"io"},
     "objectives": BASE | {"models", "flow", "losses", "optim", "data.batch"},
     "restore": BASE | {"models", "flow", "io"},
-    "training": BASE | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config"},
+    "parallel": BASE | {"models"},
+    "training": BASE | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel"},
 }
 EXTRA = {"restore/models.py": {"training.weights"}}
 COMMANDS = {"train", "infer"}  # they may import everything, and nothing imports them

@@ -1,6 +1,7 @@
 """Losses of the autoencoder: perceptual distances between frames, and the patch discriminators."""
 
 import itertools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -73,9 +74,20 @@ class PatchCritic(nn.Module):
         return self.score(clip)
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, *, limit: float = 1e4) -> Tensor:
-    """Weight that gives the adversarial loss the reconstruction loss's gradient norm at the decoder's last layer."""
+def adaptive_weight(
+    reconstruction: Tensor,
+    adversarial: Tensor,
+    last_layer: Tensor,
+    *,
+    limit: float = 1e4,
+    average: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+) -> Tensor:
+    """Weight that gives the adversarial loss the reconstruction loss's gradient norm at the decoder's last layer.
+
+    average: from the gradient of this batch to that of the whole step.
+    """
     norms = [
-        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
+        average(torch.autograd.grad(loss, last_layer, retain_graph=True)[0]).norm()
+        for loss in (reconstruction, adversarial)
     ]
     return (norms[0] / (norms[1] + 1e-4)).clamp(0, limit).detach()

@@ -51,13 +51,28 @@ class CriticHead(nn.Module):
         return token + self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(token))))
 
 
+class Verdict(nn.Module):
+    """Tokens of all heads (B, taps x C) -> logit (B,), never in half precision.
+
+    Neither norm nor projection has a bias: relativistic losses see differences only, so a bias would have zero gradient
+    and the optimizer would let it drift.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm, self.logit = nn.LayerNorm(dim, bias=False), nn.Linear(dim, 1, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # penalties live in differences that bf16 would round away
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.logit(self.norm(tokens.to(self.logit.weight.dtype))).squeeze(-1)
+
+
 class Discriminator(nn.Module):
     """Scores a clean latent, given its LQ latent and text, with one logit per clip.
 
     taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth. Raises
     UserError for taps that do not rise or lie outside the trunk.
-    The norm and projection of the logit have no bias: relativistic losses see differences only, so a bias would have
-    zero gradient and the optimizer would let it drift.
     """
 
     def __init__(self, *, trunk: Callable[[], Trunk], taps: Sequence[int] | None = None):
@@ -68,8 +83,7 @@ class Discriminator(nn.Module):
             raise UserError(f"taps {self.taps} must be rising block numbers from 1 to {self.trunk.layers}")
         width = self.trunk.width
         self.heads = nn.ModuleList(CriticHead(width, self.trunk.heads) for _ in self.taps)
-        self.norm = nn.LayerNorm(len(self.taps) * width, bias=False)
-        self.logit = nn.Linear(len(self.taps) * width, 1, bias=False)
+        self.verdict = Verdict(len(self.taps) * width)
 
     def forward(
         self,
@@ -84,8 +98,5 @@ class Discriminator(nn.Module):
         """
         _, tapped, _, _, plan = self.trunk(vid, txt, vid_shape, txt_shape, timestep, taps=self.taps)
         scores = torch.cat([head(x, plan) for head, x in zip(self.heads, tapped, strict=True)], dim=-1)
-        with torch.autocast(
-            scores.device.type, enabled=False
-        ):  # penalties live in differences that bf16 would round away
-            logits = self.logit(self.norm(scores.to(self.logit.weight.dtype))).squeeze(-1)
+        logits = self.verdict(scores)
         return logits, [self.trunk.leave(plan, x) for x in tapped]

@@ -29,17 +29,20 @@ class PatchIn(nn.Module):
         return self.proj(patches)
 
 
+class ZeroLinear(nn.Linear):
+    """A linear layer that starts at zero."""
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
 class PatchOut(nn.Module):
     """Tokens (L, dim) -> patches (L, 4 channels); starts at zero so that a fresh network predicts zero velocity."""
 
     def __init__(self, dim: int, channels: int):
         super().__init__()
-        self.proj = nn.Linear(dim, PATCH * PATCH * channels)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        self.proj = ZeroLinear(dim, PATCH * PATCH * channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.proj(tokens)

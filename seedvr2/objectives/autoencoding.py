@@ -14,18 +14,19 @@ from seedvr2.models.vae.start import start_as_codec
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
-from seedvr2.randomness import torch_generator
 
 
 class Spread:
     """Running standard deviation of the latents, whose inverse becomes the latent scale."""
 
-    def __init__(self, decay: float = 0.98):
-        self.decay, self.variance = decay, None
+    def __init__(self, average: Callable[[Tensor], Tensor], decay: float = 0.98):
+        self.average, self.decay, self.variance = average, decay, None
 
     def update(self, latents: Tensor) -> None:
         """Take in the latents of one step."""
-        variance = latents.detach().double().var()
+        latents = latents.detach().double()
+        mean, square = self.average(torch.stack([latents.mean(), latents.square().mean()]))
+        variance = square - mean**2
         self.variance = variance if self.variance is None else self.variance.to(variance).lerp(variance, 1 - self.decay)
 
     def scale(self) -> float:
@@ -68,14 +69,12 @@ class Autoencoding:
         adversarial_start: float = 0.8,
     ):
         self.recipe = vae
-        file = weights.find("vae")
-        self.vae = build("vae", vae, file)
-        if file is None and start == "codec":
-            start_as_codec(self.vae, torch_generator("vae start"))
+        self.vae = build("vae", vae, weights.find("vae"), start=start_as_codec if start == "codec" else None)
         self.critic_start = round(adversarial_start * iterations)
         shared = {"schedule": schedule, "max_norm": max_norm}
         self.student = Trainee({"vae": self.vae}, optimizer=optim, total=iterations, ema=ema, **shared)
-        self.spread = Spread()
+        self.average = build.average
+        self.spread = Spread(self.average)
         self.stateful = {"student": self.student, "spread": self.spread}
         self.averaged = self.student.averaged
         self.critic = build("critic", critic, None) if critic else None
@@ -122,9 +121,9 @@ class Autoencoding:
         if self.adversarial:
             scores = self.critic(made)
             parts["gan"] = self.gan.generator(scores, scores)
-            balance = adaptive_weight(loss, parts["gan"], self.vae.decoder.conv_out.weight)
+            balance = adaptive_weight(loss, parts["gan"], self.vae.decoder.conv_out.weight, average=self.average)
             loss = loss + self.adversarial_weight * balance * parts["gan"]
-        parts["psnr"] = -10 * torch.log10(torch.mean((made - clips) ** 2) / 4)
+        parts["psnr"] = (-10 * torch.log10((made - clips).square().mean(dim=(1, 2, 3, 4)) / 4)).mean()
         return loss, parts
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Metrics]:

@@ -23,7 +23,6 @@ from seedvr2.objectives.restoration import (
 )
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee
-from seedvr2.randomness import torch_generator
 
 
 class FlowMatching:
@@ -54,10 +53,10 @@ class FlowMatching:
         preview_steps: int = 8,
     ):
         self.recipes = {"generator": generator, "prompts": prompts}
-        networks = {name: build(name, recipe, weights.find(name)) for name, recipe in self.recipes.items()}
-        if start == "copy" and weights.find("generator") is None:
-            start_as_copy(networks["generator"], torch_generator("generator start"))
-        self.generator, self.prompts = networks["generator"], networks["prompts"]
+        first = start_as_copy if start == "copy" else None
+        self.generator = build("generator", generator, weights.find("generator"), start=first)
+        self.prompts = build("prompts", prompts, weights.find("prompts"))
+        networks = {"generator": self.generator, "prompts": self.prompts}
         if not any(table.requires_grad for table in self.prompts.parameters()):
             weights.require("prompts", purpose="these prompts are fixed and must come from a file")
         self.student = Trainee(

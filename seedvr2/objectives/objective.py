@@ -17,9 +17,18 @@ class Build(Protocol):
     """Makes networks, wherever and however they live."""
 
     device: torch.device
+    average: Callable[[Tensor], Tensor]  # mean of one batch's values -> mean of the step's global batch
 
-    def __call__(self, name: str, recipe: Recipe, weights: Path | None, *, trainable: bool = True) -> nn.Module:
-        """Build a network with fresh weights seeded by `name`, or with those of a file."""
+    def __call__(
+        self,
+        name: str,
+        recipe: Recipe,
+        weights: Path | None,
+        *,
+        trainable: bool = True,
+        start: Callable[[nn.Module, torch.Generator], None] | None = None,
+    ) -> nn.Module:
+        """Build a network with the weights of a file, or with fresh ones seeded by `name`, then changed by `start`."""
 
 
 class Weights(Protocol):

@@ -1,7 +1,6 @@
 """Feeds: what an objective eats, as micro-batches per step. Pixels for the VAE, latents for everything else."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -9,10 +8,13 @@ from torch import Tensor
 
 from seedvr2.data.batch import Batch
 from seedvr2.data.loader import batches
-from seedvr2.data.pairs import Pair, Pairs, Shape
+from seedvr2.data.pairs import Pair, Pairs
+from seedvr2.errors import UserError
 from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
-from seedvr2.objectives.objective import Build, Recipe, Weights
+from seedvr2.objectives.objective import Recipe, Weights
+from seedvr2.parallel.history import SplitCodec
 from seedvr2.randomness import Draws, Key, seed_of, torch_generator
+from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.weights import read_metadata
 
 PREVIEWS = 4
@@ -29,7 +31,7 @@ class PixelFeed:
         self,
         *,
         pairs: Callable[[], Pairs],
-        build: Build,
+        build: ModelBuilder,
         weights: Weights,
         seed: int,
         stage: str,
@@ -37,19 +39,21 @@ class PixelFeed:
         workers: int = 0,
     ):
         self.pairs = pairs()
+        self.mesh = build.runtime.mesh
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
 
     def batches(self, start: int, stop: int, accumulate: int) -> Iterator[list[Batch]]:
         """Micro-batches of the steps from start to stop; they do not depend on where a run was interrupted."""
         for step, clips in fresh_clips(self, start, stop, clean_only=True):
             hq = [clip.hq.to(self.device) for clip in clips]
-            yield split(Batch(hq, hq, sample_draws(self.seed, self.stage, step, len(hq))), accumulate)
+            yield micro_batches(self, step, hq, hq, accumulate)
 
     def preview(self) -> tuple[Batch, Clips]:
         """The same few samples at every call, as a batch and as clips."""
         clips = [pair for _, pair in preview_pairs(self.pairs, self.seed)]
         hq = [clip.hq.to(self.device) for clip in clips]
-        return Batch(hq, hq, sample_draws(self.seed, "preview", 0, len(hq))), [(clip.hq, clip.lq) for clip in clips]
+        draws = sample_draws(self.seed, "preview", 0, range(len(hq)))
+        return Batch(hq, hq, draws), [(clip.hq, clip.lq) for clip in clips]
 
     def frames(self, results: list[Tensor]) -> list[Tensor]:
         """Results of an objective as clips (T, 3, H, W)."""
@@ -70,7 +74,7 @@ class LatentFeed:
         *,
         pairs: Callable[[], Pairs],
         vae: Recipe,
-        build: Build,
+        build: ModelBuilder,
         weights: Weights,
         seed: int,
         stage: str,
@@ -80,7 +84,10 @@ class LatentFeed:
     ):
         self.pairs = pairs()
         path = weights.require("vae", purpose="latents need a VAE")
+        self.mesh = build.runtime.mesh
         self.codec = LatentCodec(build("vae", vae, path, trainable=False), scale=latent_scale(path))
+        if self.mesh.sequence is not None:
+            self.codec = SplitCodec(self.codec, self.mesh.sequence)
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
         self.pool = pool
         source = repr(getattr(pairs, "config", pairs))  # stages share latents of the same data only
@@ -90,11 +97,12 @@ class LatentFeed:
         """Micro-batches of the steps from start to stop; they do not depend on where a run was interrupted."""
         for step, latents in self._pooled(start, stop) if self.pool else self._fresh(start, stop):
             hq, lq = ([latent.to(self.device) for latent in side] for side in zip(*latents, strict=True))
-            yield split(Batch(hq, lq, sample_draws(self.seed, self.stage, step, len(hq))), accumulate)
+            yield micro_batches(self, step, hq, lq, accumulate)
 
     def _fresh(self, start: int, stop: int) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
         for step, clips in fresh_clips(self, start, stop):
-            keys = [(self.seed, self.stage, step, position) for position in range(len(clips))]
+            positions = my_positions(self, step)
+            keys = [(self.seed, self.stage, step, position) for position in positions]
             yield step, [self.encode(key, clip) for key, clip in zip(keys, clips, strict=True)]
 
     def _pooled(self, start: int, stop: int) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
@@ -102,7 +110,8 @@ class LatentFeed:
             shape = self.pairs.shape_of(self.seed, self.stage, step)
             size = shape.frames, shape.height, shape.width
             count = self.pool * shape.batch
-            numbers = [seed_of(self.seed, self.stage, step, position) % count for position in whole_batch(shape)]
+            positions = my_positions(self, step)
+            numbers = [seed_of(self.seed, self.stage, step, position) % count for position in positions]
             keys = [(self.seed, "pool", *size, number) for number in numbers]
             for key in keys:
                 if key not in self.memory:
@@ -132,7 +141,7 @@ class LatentFeed:
         pairs = preview_pairs(self.pairs, self.seed)
         latents = [self.encode(key, clip) for key, clip in pairs]
         hq, lq = ([latent.to(self.device) for latent in side] for side in zip(*latents, strict=True))
-        batch = Batch(hq, lq, sample_draws(self.seed, "preview", 0, len(hq)))
+        batch = Batch(hq, lq, sample_draws(self.seed, "preview", 0, range(len(hq))))
         return batch, [(clip.hq, clip.lq) for _, clip in pairs]
 
     @torch.no_grad()
@@ -151,7 +160,7 @@ def fresh_clips(
         stage=feed.stage,
         start=start,
         stop=stop,
-        positions=whole_batch,
+        positions=lambda shape: feed.mesh.positions(shape.batch),
         workers=feed.workers,
         clean_only=clean_only,
     )
@@ -162,9 +171,9 @@ def latent_scale(path: Path) -> float:
     return read_metadata(path).get("scale", RELEASED_SCALE) if path.suffix == ".safetensors" else RELEASED_SCALE
 
 
-def whole_batch(shape: Shape) -> range:
-    """Positions of all samples of a step."""
-    return range(shape.batch)
+def my_positions(feed: PixelFeed | LatentFeed, step: int) -> range:
+    """This rank's places in the global batch of a step."""
+    return feed.mesh.positions(feed.pairs.shape_of(feed.seed, feed.stage, step).batch)
 
 
 def preview_pairs(pairs: Pairs, seed: int) -> list[tuple[Key, Pair]]:
@@ -173,13 +182,21 @@ def preview_pairs(pairs: Pairs, seed: int) -> list[tuple[Key, Pair]]:
     return [(key, pairs.draw(key, pairs.shapes[0])) for key in keys]
 
 
-def sample_draws(seed: int, stage: str, step: int, count: int) -> list[Draws]:
-    """Random draws of each sample of a step."""
-    return [Draws(seed, stage, step, position) for position in range(count)]
+def sample_draws(seed: int, stage: str, step: int, positions: Iterable[int]) -> list[Draws]:
+    """Random draws of samples of a step, by their places in the global batch."""
+    return [Draws(seed, stage, step, position) for position in positions]
 
 
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """The global batch of a step as micro-batches of nearly equal size."""
-    edges = [round(i * len(batch.hq) / parts) for i in range(parts + 1)]
-    slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
-    return [Batch(batch.hq[part], batch.lq[part], batch.draws[part]) for part in slices]
+def micro_batches(
+    feed: PixelFeed | LatentFeed, step: int, hq: list[Tensor], lq: list[Tensor], parts: int
+) -> list[Batch]:
+    """This rank's clips of a step as equal micro-batches. Raises UserError if there are no equal ones."""
+    if len(hq) % parts:
+        raise UserError(
+            f"stage {feed.stage} accumulates {parts} micro-batches, which {len(hq)} clips per data rank cannot fill "
+            f"equally: use a multiple of {parts * feed.mesh.data_size} as the shape's batch, or another accumulate"
+        )
+    draws = sample_draws(feed.seed, feed.stage, step, my_positions(feed, step))
+    each = len(hq) // parts
+    slices = [slice(i, i + each) for i in range(0, len(hq), each)]
+    return [Batch(hq[part], lq[part], draws[part]) for part in slices]

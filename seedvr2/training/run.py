@@ -39,10 +39,24 @@ class Run:
             raise UserError(f"run.precision is {precision!r}: use auto, fp32 or bf16")
         self.half = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         self.threads = threads
-        self.interrupted = False
+        self.main = True
+        self.interrupted = 0  # the number of the signal that asked for an end
 
-    def start(self, config: dict) -> None:
-        """Make the folder, write the resolved config, watch for SIGTERM and SIGINT."""
+    def start(self, config: dict, *, main: bool = True) -> None:
+        """Make the folder and write the resolved config (the main process), watch for SIGTERM and SIGINT."""
+        if main:
+            self._make_folder(config)
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        # Resuming must be exact: with several threads the gradient of gathering tokens into windows would be summed in
+        # any order.
+        torch.use_deterministic_algorithms(self.device.type == "cpu", warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        self.main = main
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._interrupt)
+
+    def _make_folder(self, config: dict) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -56,20 +70,13 @@ class Run:
             path.replace(path.with_name("config.old.yaml"))
         with whole(path) as temporary:
             temporary.write_text(text)
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        # Resuming must be exact: with several threads the gradient of gathering tokens into windows would be summed in
-        # any order.
-        torch.use_deterministic_algorithms(self.device.type == "cpu", warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame) -> None:
-        if self.interrupted:  # the second time means now
+        if self.interrupted and number == signal.SIGINT:  # the second time means now
             raise KeyboardInterrupt
-        self.interrupted = True
-        print(f"\n{signal.Signals(number).name}: saving after this step", flush=True)
+        self.interrupted = self.interrupted or number
+        if self.main:
+            print(f"\n{signal.Signals(number).name}: saving after this step", flush=True)
 
     def autocast(self) -> torch.autocast:
         """Context of a training step: bf16 where it is wanted."""

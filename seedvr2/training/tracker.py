@@ -4,11 +4,12 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from seedvr2.errors import UserError
@@ -110,14 +111,27 @@ class Wandb:
 
 
 class Tracker:
-    """Turns metrics into records. every: steps between records of one stage."""
+    """Turns metrics into records. every: steps between records of one stage.
 
-    def __init__(self, folder: Path, *, every: int = 10, sinks: Sequence = ()):
+    main: whether this rank writes. average: mean of a tensor over all ranks; every rank calls `log`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        every: int = 10,
+        sinks: Sequence = (),
+        main: bool = True,
+        average: Callable[[Tensor], Tensor] = lambda values: values,
+    ):
         if every < 1:
             raise UserError(f"track.every is {every}: use 1 to record every step, or more")
         self.every = every
         self.lines = JsonLines(folder / "metrics.jsonl")
-        self.sinks: list[Sink] = [self.lines, *(sink(folder) if callable(sink) else sink for sink in sinks)]
+        self.main, self.average = main, average
+        built = (sink(folder) if callable(sink) else sink for sink in sinks) if main else ()
+        self.sinks: list[Sink] = [self.lines, *built] if main else []
 
     def due(self, step: int, total: int) -> bool:
         """Whether step number `step` (from 1) is to be recorded."""
@@ -127,7 +141,9 @@ class Tracker:
         """Write one record `{stage, step, time, <stage>/<name>: number}`. Raises UserError when a number is not
         finite.
         """
-        values = {f"{stage}/{name}": float(value) for name, value in metrics.items()}
+        numbers = self.average(torch.tensor([float(value) for value in metrics.values()], dtype=torch.float64))
+        metrics = dict(zip(metrics, numbers.tolist(), strict=True))
+        values = {f"{stage}/{name}": value for name, value in metrics.items()}
         record = {"stage": stage, "step": step, "time": round(time.time(), 3), **values}
         for sink in self.sinks:
             sink.log(record, total)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from seedvr2.parallel.mesh import Parallelism
+from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.checkpoint import Checkpointer
@@ -16,15 +18,30 @@ from seedvr2.training.weights import export
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; a checkpoint is written."""
+    """The run was asked to stop by the signal `number`; a checkpoint is written."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.number = number
 
 
 class Trainer:
-    """Runs the stages of a run; finished stages are skipped, an interrupted one continues."""
+    """Runs the stages of a run; finished stages are skipped, an interrupted one continues.
 
-    def __init__(self, run: Run, stages: Sequence[Stage], tracker: Tracker, weights: Catalogue | None = None):
+    Every rank runs this loop; only the main one writes and prints.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        stages: Sequence[Stage],
+        tracker: Tracker,
+        weights: Catalogue | None = None,
+        runtime: Runtime | None = None,
+    ):
         self.run, self.stages, self.tracker = run, stages, tracker
         self.weights = weights or Catalogue()
+        self.runtime = runtime or Runtime(Parallelism(), run.device)
 
     def fit(self) -> None:
         """Train every stage that is not finished. Raises Interrupted after SIGTERM or SIGINT."""
@@ -32,8 +49,8 @@ class Trainer:
         memory: dict = {}  # feeds keep what later stages can use again
         for stage in self.stages:
             final = self.run.folder / stage.name / "final"
-            if final.is_dir():
-                print(f"stage {stage.name} is finished: skipped", flush=True)
+            if self.runtime.of_main(final.is_dir()):
+                self.say(f"stage {stage.name} is finished: skipped")
             else:
                 self.train(stage, weights, memory)
             weights.add_stage(stage.name, final)
@@ -41,16 +58,14 @@ class Trainer:
     def train(self, stage: Stage, weights: Catalogue, memory: dict) -> None:
         """Train one stage to its end and export its networks."""
         folder = self.run.folder / stage.name
-        build = ModelBuilder(self.run.device, self.run.seed, stage.name)
+        build = ModelBuilder(self.runtime, self.run.seed, stage.name, half=self.run.half)
         objective = stage.objective(build=build, weights=weights, iterations=stage.iterations)
         feed = stage.feed(build=build, weights=weights, seed=self.run.seed, stage=stage.name, memory=memory)
         checkpoint = Checkpointer(folder / "checkpoints", objective.stateful)
         step = checkpoint.resume()
-        self.tracker.lines.rewind(stage.name, step)
-        print(
-            f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""),
-            flush=True,
-        )
+        if self.runtime.main:
+            self.tracker.lines.rewind(stage.name, step)
+        self.say(f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""))
         for batches in feed.batches(step, stage.iterations, stage.accumulate):
             with self.run.autocast():
                 metrics = objective.step(batches)
@@ -59,13 +74,21 @@ class Trainer:
                 metrics = metrics | self.preview(objective, feed, folder / "samples" / f"{step:08d}.png")
             if self.tracker.due(step, stage.iterations):
                 self.tracker.log(stage.name, step, stage.iterations, metrics)
-            if self.run.interrupted or (stage.save_every and step % stage.save_every == 0):
+            number = self.runtime.largest(self.run.interrupted)
+            if number or (stage.save_every and step % stage.save_every == 0):
                 require_finite(stage.name, step, metrics)
                 checkpoint.save(step)
-            if self.run.interrupted:
-                raise Interrupted(f"stopped in stage {stage.name} after step {step}: the same command continues")
+            if number:
+                message = f"stopped in stage {stage.name} after step {step}: the same command continues"
+                raise Interrupted(message, number)
         with objective.averaged():
-            export(objective.export(), folder / "final")
+            export(objective.export(), folder / "final", main=self.runtime.main)
+        self.runtime.wait()
+
+    def say(self, line: str) -> None:
+        """Print a line once."""
+        if self.runtime.main:
+            print(line, flush=True)
 
     @torch.no_grad()
     def preview(self, objective, feed, path: Path) -> dict[str, float]:
@@ -73,8 +96,9 @@ class Trainer:
         batch, clips = feed.preview()
         with objective.averaged(), self.run.autocast():
             results = feed.frames(objective.preview(batch))
-        write_sheet(
-            path, [[lq.cpu(), made.float().cpu(), hq.cpu()] for (hq, lq), made in zip(clips, results, strict=True)]
-        )
+        if self.runtime.main:
+            write_sheet(
+                path, [[lq.cpu(), made.float().cpu(), hq.cpu()] for (hq, lq), made in zip(clips, results, strict=True)]
+            )
         scores = [psnr(made.float().cpu(), hq) for (hq, _), made in zip(clips, results, strict=True)]
         return {"preview_psnr": sum(scores) / len(scores)}

@@ -2,6 +2,7 @@
 again.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from seedvr2 import config
 from seedvr2.errors import UserError
@@ -21,20 +23,32 @@ POSITIVE, NEGATIVE = "pos_emb.pt", "neg_emb.pt"  # released prompt embeddings
 _KEY = "seedvr2"  # one metadata entry: the order of several is not reproducible
 
 
-def export(networks: Mapping[str, Exported], folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write `<name>.safetensors` for each network into a new folder; the folder appears when all files are whole."""
-    with whole(folder) as temporary:
-        temporary.mkdir()
+def export(
+    networks: Mapping[str, Exported], folder: Path, *, dtype: torch.dtype = torch.float32, main: bool = True
+) -> None:
+    """Write `<name>.safetensors` for each network into a new folder; the folder appears when all files are whole.
+
+    Of several ranks all take part, because each may hold shards, and the main one writes.
+    """
+    with whole(folder) if main else contextlib.nullcontext(folder) as temporary:
+        if main:
+            temporary.mkdir()
         for name, exported in networks.items():
-            save_network(exported, temporary / f"{name}.safetensors", dtype=dtype)
+            save_network(exported, temporary / f"{name}.safetensors", dtype=dtype, main=main)
 
 
-def save_network(exported: Exported, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write one network. RoPE frequencies stay in fp32 whatever the type."""
-    tensors = {
-        key: value.detach().cpu().to(torch.float32 if key.endswith("rope.freqs") else dtype).contiguous()
-        for key, value in to_released(exported.network).items()
-    }
+def save_network(
+    exported: Exported, path: Path, *, dtype: torch.dtype = torch.float32, main: bool = True
+) -> None:
+    """Write one network (the main rank; all take part). RoPE frequencies stay in fp32 whatever the type."""
+    tensors = {}
+    for key, value in to_released(exported.network).items():
+        value = value.full_tensor() if isinstance(value, DTensor) else value
+        if main:
+            kept = torch.float32 if key.endswith("rope.freqs") else dtype
+            tensors[key] = value.detach().cpu().to(kept).contiguous()
+    if not main:
+        return
     metadata = {"recipe": exported.recipe.config, **exported.facts}
     save_file(tensors, path, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
 

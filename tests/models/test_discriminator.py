@@ -43,8 +43,8 @@ def test_logits_of_a_packed_batch_equal_those_of_each_clip_alone(discriminator, 
 
 
 def test_logit_and_its_norm_have_no_bias(discriminator):
-    assert discriminator.norm.bias is None
-    assert discriminator.logit.bias is None
+    assert discriminator.verdict.norm.bias is None
+    assert discriminator.verdict.logit.bias is None
 
 
 def test_logits_stay_in_full_precision_under_autocast(discriminator, make_inputs):

@@ -158,7 +158,7 @@ def test_meta_networks_take_the_tensors_over(tiny):
 def test_discriminator_survives_the_way_there_and_back(make_trunk):
     networks = [Discriminator(trunk=functools.partial(make_trunk, family)) for family in ("3b", "3b")]
     state = to_released(networks[0])
-    assert {"heads.2.query", "norm.weight", "logit.weight", "blocks.0.attn.rope.rope.freqs"} <= state.keys()
+    assert {"heads.2.query", "verdict.logit.weight", "blocks.0.attn.rope.rope.freqs"} <= state.keys()
     assert not any(key.startswith("trunk.") for key in state)
     networks[1].load_state_dict(from_released(networks[1], state))
     assert all(torch.equal(a, b) for a, b in zip(*(n.state_dict().values() for n in networks), strict=True))

@@ -69,10 +69,12 @@ class Recorder:
     """Builder and weights in one: every file exists, `built` and `asked` tell what was wanted."""
 
     def __init__(self):
-        self.built, self.asked = {}, []
+        self.built, self.asked, self.average = {}, [], lambda x: x
 
-    def __call__(self, name, recipe, weights, *, trainable=True):
+    def __call__(self, name, recipe, weights, *, trainable=True, start=None):
         self.built[name] = recipe().train(trainable).requires_grad_(trainable)
+        if start is not None and weights is None:
+            start(self.built[name], torch.Generator().manual_seed(0))
         return self.built[name]
 
     def find(self, *names):

@@ -9,9 +9,11 @@ from safetensors.torch import save_file
 from seedvr2.errors import UserError
 from seedvr2.models.discriminator import Discriminator
 from seedvr2.models.released import to_released
+from seedvr2.parallel.mesh import Parallelism
+from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 
-CPU = torch.device("cpu")
+ALONE = Runtime(Parallelism(), torch.device("cpu"))
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -22,19 +24,19 @@ def test_fresh_weights_depend_on_key_and_name_only():
     def recipe():
         return torch.nn.Linear(3, 3)
 
-    build = ModelBuilder(CPU, 0, "base")
+    build = ModelBuilder(ALONE, 0, "base")
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
     first = build("generator", recipe)
     assert torch.equal(torch.rand(1), expected)
-    assert same(first, ModelBuilder(CPU, 0, "base")("generator", recipe))
+    assert same(first, ModelBuilder(ALONE, 0, "base")("generator", recipe))
     assert not same(first, build("critic", recipe))
-    assert not same(first, ModelBuilder(CPU, 1, "base")("generator", recipe))
+    assert not same(first, ModelBuilder(ALONE, 1, "base")("generator", recipe))
 
 
 def test_frozen_networks_are_in_eval_mode_without_gradients():
-    network = ModelBuilder(CPU)("teacher", lambda: torch.nn.Linear(3, 3), trainable=False)
+    network = ModelBuilder(ALONE)("teacher", lambda: torch.nn.Linear(3, 3), trainable=False)
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
 
@@ -42,9 +44,10 @@ def test_frozen_networks_are_in_eval_mode_without_gradients():
 def test_a_file_fills_a_network_of_its_own_kind(make_generator, make_trunk, tmp_path):
     source = make_generator(seed=3)
     save_file(to_released(source), tmp_path / "generator.safetensors")
-    assert same(ModelBuilder(CPU)("generator", make_generator, tmp_path / "generator.safetensors"), source)
+    assert same(ModelBuilder(ALONE)("generator", make_generator, tmp_path / "generator.safetensors"), source)
+    deeper = functools.partial(make_generator, layers=4)
     with pytest.raises(UserError, match="missing"):
-        ModelBuilder(CPU)("generator", functools.partial(make_generator, layers=4), tmp_path / "generator.safetensors")
+        ModelBuilder(ALONE)("generator", deeper, tmp_path / "generator.safetensors")
 
 
 @pytest.mark.parametrize("family", ["3b", "7b"])
@@ -52,13 +55,13 @@ def test_a_discriminator_takes_its_trunk_from_a_generator(make_generator, make_t
     source = make_generator(family, seed=3)
     save_file({k: v.contiguous() for k, v in to_released(source).items()}, tmp_path / "generator.safetensors")
     recipe = functools.partial(Discriminator, trunk=functools.partial(make_trunk, family))
-    network = ModelBuilder(CPU, 0)("discriminator", recipe, tmp_path / "generator.safetensors")
+    network = ModelBuilder(ALONE, 0)("discriminator", recipe, tmp_path / "generator.safetensors")
     assert same(network.trunk, source.trunk)
-    assert same(network.heads, ModelBuilder(CPU, 0)("discriminator", recipe).heads)
+    assert same(network.heads, ModelBuilder(ALONE, 0)("discriminator", recipe).heads)
 
 
 def test_a_discriminator_takes_everything_from_a_discriminator(make_trunk, tmp_path):
     recipe = functools.partial(Discriminator, trunk=make_trunk)
-    source = ModelBuilder(CPU, 1)("discriminator", recipe)
+    source = ModelBuilder(ALONE, 1)("discriminator", recipe)
     save_file(to_released(source), tmp_path / "discriminator.safetensors")
-    assert same(ModelBuilder(CPU, 2)("discriminator", recipe, tmp_path / "discriminator.safetensors"), source)
+    assert same(ModelBuilder(ALONE, 2)("discriminator", recipe, tmp_path / "discriminator.safetensors"), source)

@@ -9,14 +9,17 @@ from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.degradation.resize import TargetResize
 from seedvr2.data.pairs import Pairs, Shape
 from seedvr2.data.procedural import ProceduralClips
+from seedvr2.errors import UserError
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.objectives.objective import Exported
+from seedvr2.parallel.mesh import Parallelism
+from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.feed import LatentFeed, PixelFeed
 from seedvr2.training.weights import export
 
-SHAPES = [Shape(1, 32, 32, share=0.5, batch=3), Shape(5, 32, 48, share=0.5, batch=2)]
+SHAPES = [Shape(1, 32, 32, share=0.5, batch=4), Shape(5, 32, 48, share=0.5, batch=2)]
 
 
 def pairs():
@@ -45,7 +48,7 @@ def feed(kind, weights, stage="base", memory=None, **settings):
     """A feed of either kind."""
     catalogue, recipe = weights
     more = {"vae": recipe} if kind is LatentFeed else {}
-    build = ModelBuilder(torch.device("cpu"), 0, stage)
+    build = ModelBuilder(Runtime(Parallelism(), torch.device("cpu")), 0, stage)
     memory = {} if memory is None else memory
     return kind(pairs=pairs, build=build, weights=catalogue, seed=1, stage=stage, memory=memory, **more, **settings)
 
@@ -97,7 +100,7 @@ def test_a_pool_is_not_shared_by_stages_with_other_data(weights):
         recipe.config = {"_target_": "pairs", "root": str(i)}
     memory, (catalogue, vae) = {}, weights
     for recipe in recipes:
-        build = ModelBuilder(torch.device("cpu"), 0, "base")
+        build = ModelBuilder(Runtime(Parallelism(), torch.device("cpu")), 0, "base")
         settings = {"build": build, "weights": catalogue, "seed": 1, "stage": "base", "memory": memory, "pool": 1}
         list(LatentFeed(pairs=recipe, vae=vae, **settings).batches(0, 1, 1))
     assert [len(latents) > 0 for latents in memory.values()] == [True, True]
@@ -116,3 +119,8 @@ def test_previews_decode_to_the_size_of_their_clips(weights):
     frames = latent.frames(batch.hq)
     assert [x.shape for x in frames] == [hq.shape for hq, _ in clips]
     assert same([hq for hq, _ in clips], [hq for hq, _ in latent.preview()[1]])
+
+
+def test_micro_batches_that_clips_cannot_fill_equally_are_refused(weights):
+    with pytest.raises(UserError, match="accumulates 3 micro-batches"):
+        list(feed(PixelFeed, weights).batches(0, 1, 3))

@@ -11,6 +11,8 @@ from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.models.prompts import Prompts
 from seedvr2.objectives.objective import Exported
+from seedvr2.parallel.mesh import Parallelism
+from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.weights import export, load_network, read_metadata, read_weights
@@ -108,7 +110,7 @@ def test_released_prompts_are_read_and_the_null_prompt_is_zero(tmp_path):
     for name, tokens in (("pos", 5), ("neg", 6)):
         torch.save(torch.full((tokens, 4), float(tokens)).bfloat16(), tmp_path / f"{name}_emb.pt")
     recipe = functools.partial(Prompts, tokens=5, negative_tokens=6, dim=4, trainable=False)
-    prompts = ModelBuilder(torch.device("cpu"), 0)("prompts", recipe, tmp_path / "pos_emb.pt")
+    prompts = ModelBuilder(Runtime(Parallelism(), torch.device("cpu")), 0)("prompts", recipe, tmp_path / "pos_emb.pt")
     assert [prompts(kind).mean().item() for kind in ("positive", "negative", "null")] == [5, 6, 0]
     assert not any(table.requires_grad for table in prompts.parameters())
     (tmp_path / "neg_emb.pt").unlink()

@@ -1,0 +1,26 @@
+"""Split over ranks equals one process: outputs and all gradients of generator, discriminator and one through the other.
+
+Ragged batches, token counts that ranks do not divide. The full grid is in scripts/prove_parallel.py.
+"""
+
+import pytest
+import torch
+
+from tests.parallel.equality import difference
+
+CASES = [
+    (2, "3b", {"sequence": 2}),
+    (2, "7b", {"sequence": 1}),
+    (2, "7b", {"sequence": 2, "shard": 1}),
+    (4, "3b", {"sequence": 4, "recompute": "selective"}),
+    (4, "7b", {"sequence": 2, "replicate": 2, "recompute": "full"}),
+    (4, "3b", {"sequence": 2, "recompute": "selective"}),
+    (4, "3b", {"sequence": 1, "replicate": 2}),
+]
+
+
+@pytest.mark.parametrize(("world", "family", "settings"), CASES)
+def test_ranks_equal_one_process(ranks, world, family, settings):
+    for dtype, limit in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        for found in ranks(world)(difference, family, settings, dtype):
+            assert max(found.values()) <= limit, {name: value for name, value in found.items() if value > limit}
