@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from seedvr2.errors import UserError
+from seedvr2.optim.gradients import local
 
 
 class Ema:
@@ -20,5 +21,6 @@ class Ema:
     @torch.no_grad()
     def update(self, parameters: Mapping[str, Tensor]) -> None:
         """Take one step towards the current weights."""
-        ours = list(self.average.values())
-        torch._foreach_lerp_(ours, [parameters[name].detach().float() for name in self.average], 1 - self.decay)
+        ours = [local(average) for average in self.average.values()]
+        theirs = [local(parameters[name].detach()).float() for name in self.average]
+        torch._foreach_lerp_(ours, theirs, 1 - self.decay)

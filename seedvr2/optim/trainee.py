@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from seedvr2.errors import UserError
 from seedvr2.optim.ema import Ema
+from seedvr2.optim.gradients import clip, global_norm
 from seedvr2.optim.schedule import constant
 
 Logs = dict[str, Tensor]
+
+
+class Diverged(UserError):
+    """Too many steps in a row had no finite gradient."""
 
 
 class Trainee:
@@ -19,6 +26,7 @@ class Trainee:
 
     networks: by the name they are exported under. optimizer: parameters -> optimizer. schedule: (step, total) -> factor
     of the learning rate. max_norm: gradient clip, None for none. ema: decay of averaged weights, None for none.
+    max_skips: steps in a row without a finite gradient that are forgiven.
     """
 
     def __init__(
@@ -30,6 +38,7 @@ class Trainee:
         schedule: Callable[[int, int], float] = constant,
         max_norm: float | None = 1.0,
         ema: float | None = None,
+        max_skips: int = 10,
     ):
         self.networks = dict(networks)
         self.parameters = {
@@ -38,31 +47,67 @@ class Trainee:
             for key, parameter in network.named_parameters()
             if parameter.requires_grad
         }
-        self.optimizer = optimizer(list(self.parameters.values()))
+        # shards and whole tensors cannot share a fused update
+        kinds = [[p for p in self.parameters.values() if isinstance(p, DTensor) is kind] for kind in (True, False)]
+        self.optimizer = optimizer([{"params": kind} for kind in kinds if kind])
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.schedule, self.total, self.max_norm = schedule, total, max_norm
         self.ema = Ema(self.parameters, ema) if ema is not None else None
         self.step = 0
+        self.max_skips, self.skipped, self.skipped_in_a_row = max_skips, 0, 0
 
     def update(self, batches: Sequence, loss: Callable[[object], tuple[Tensor, Logs]]) -> Logs:
-        """One optimizer step on the mean loss of all batches; returns the mean logs and the gradient norm."""
+        """One optimizer step on the mean loss of all batches; returns the mean logs and the gradient norm.
+
+        A loss or gradient that is not finite on any rank skips the step on all of them; `skipped` in the logs counts
+        such steps. Raises Diverged after more than `max_skips` in a row.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         logs: Logs = {}
-        for batch in batches:
+        for i, batch in enumerate(batches):
+            self._synchronize(i == len(batches) - 1)
             value, parts = loss(batch)
-            (value / len(batches)).backward()
+            # A loss that is not finite makes all gradients so: the norm then tells it on every rank.
+            (value * torch.where(value.isfinite(), 1.0, torch.nan) / len(batches)).backward()
             for name, part in parts.items():
                 logs[name] = logs.get(name, 0) + part.detach() / len(batches)
-        limit = float("inf") if self.max_norm is None else self.max_norm
-        logs["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=True)
+        for network in self.networks.values():
+            if finish := getattr(network, "finish_gradients", None):
+                finish()
+        gradients = [parameter.grad for parameter in self.parameters.values() if parameter.grad is not None]
+        norm = global_norm(gradients)
+        logs["grad_norm"] = norm
+        if norm.isfinite():
+            self.skipped_in_a_row = 0
+            if self.max_norm is not None:
+                clip(gradients, norm, self.max_norm)
+            self._move()
+        else:
+            self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
+            self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.skipped:
+            logs["skipped"] = torch.tensor(float(self.skipped))
+        if self.skipped_in_a_row > self.max_skips:
+            raise Diverged(
+                f"training diverged: {self.skipped_in_a_row} updates in a row of {' and '.join(self.networks)} had a "
+                "loss or gradient that is not finite; lower the learning rate and continue from an older checkpoint"
+            )
+        return logs
+
+    def _move(self) -> None:
         factor = self.schedule(self.step, self.total)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.step()
-        self.step += 1
         if self.ema:
             self.ema.update(self.parameters)
-        return logs
+
+    def _synchronize(self, last: bool) -> None:
+        # Networks that are attached to exchange gradients only with the last micro-batch say so.
+        for network in self.networks.values():
+            if getattr(network, "sync_last_only", False):
+                network.set_requires_gradient_sync(last)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -83,27 +128,28 @@ class Trainee:
             parameter.copy_(values[name])
 
     def state_dict(self) -> dict:
-        """Weights and buffers of all networks, optimizer state, averages and step."""
+        """Weights and buffers of all networks, optimizer state by parameter name, averages and counts."""
+        state = self.optimizer.state
         return {
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.ema.average if self.ema else None,
+            "optimizer": {name: dict(state[p]) for name, p in self.parameters.items() if p in state},
+            "average": dict(self.ema.average) if self.ema else {},
             "step": self.step,
+            "skipped": self.skipped,
         }
 
     def load_state_dict(self, state: dict) -> None:
         """Continue exactly where `state_dict` was taken; settings of the optimizer stay as configured now."""
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(own)  # the configuration decides, not the checkpoint
+        self.optimizer.state.clear()
+        for name, values in state["optimizer"].items():
+            self.optimizer.state[self.parameters[name]] = dict(values)
         if self.ema:
             started = state["average"] or self.parameters  # an average switched on later starts from the weights
             for name, value in self.ema.average.items():
                 value.copy_(started[name].detach())
-        self.step = state["step"]
+        self.step, self.skipped = state["step"], state["skipped"]
 
 
 @contextlib.contextmanager

@@ -1,37 +1,203 @@
-"""Checkpoints of an unfinished stage: everything named in `stateful`, and the step."""
+"""Checkpoints of an unfinished stage: everything named in `stateful`, and the step.
 
+Written in torch's distributed format: each rank writes its shards, and any number of ranks can read them. A step folder
+appears by renaming when all of it, checksums too, is on disk; writing goes on beside the training.
+"""
+
+import errno
+import functools
+import json
+import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from seedvr2.training.files import remove, whole
+from seedvr2.errors import UserError
+from seedvr2.training.files import remove
+from seedvr2.training.integrity import fault_of, write_sums
+
+PLAIN = "plain.json"
+Flat = dict[str, object]
 
 
 class Checkpointer:
-    """Folder `<stage>/checkpoints/<step>/`; a folder that exists is whole. keep: how many newest ones stay."""
+    """Folder `<stage>/checkpoints/<step>/`; a folder that exists is whole.
 
-    def __init__(self, folder: Path, stateful: Mapping[str, object], *, keep: int = 2):
-        self.folder, self.stateful, self.keep = folder, stateful, keep
+    keep: how many newest ones stay. archive_every: checkpoints of multiples of this step stay for ever, 0 for none.
+    Every rank must call every method.
+    """
+
+    def __init__(self, folder: Path, stateful: Mapping[str, object], *, keep: int = 2, archive_every: int = 0):
+        self.folder, self.stateful, self.keep, self.archive_every = folder, stateful, keep, archive_every
+        self.ranks = dist.get_world_size() if dist.is_initialized() else 1
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        # writing beside the training must not mix its exchanges with those of the training
+        self.group = dist.new_group(backend="gloo") if self.ranks > 1 else None
+        self.writing: threading.Thread | None = None
+        self.failure: tuple[int, BaseException] | None = None
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, rising."""
         return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir())
 
     def save(self, step: int) -> None:
-        """Write a checkpoint after `step` steps, then drop the oldest."""
-        with whole(self.folder / f"{step:08d}") as temporary:
-            temporary.mkdir()
-            state = {name: thing.state_dict() for name, thing in self.stateful.items()}
-            torch.save({"step": step, "stateful": state}, temporary / "state.pt")
-        for old in self.steps()[: -self.keep]:
-            remove(self.folder / f"{old:08d}")
+        """Begin to write a checkpoint after `step` steps; training may go on.
+
+        Raises UserError if the one before could not be written.
+        """
+        self.wait()
+        temporary = self.folder / f".{step:08d}.part"
+        flat = flattened({name: thing.state_dict() for name, thing in self.stateful.items()})
+        tensors = {key: value for key, value in flat.items() if isinstance(value, Tensor)}
+        plain = {key: value for key, value in flat.items() if not isinstance(value, Tensor)} | {"step": step}
+        try:
+            if self.rank == 0:
+                remove(temporary)
+                temporary.mkdir(parents=True)
+                (temporary / PLAIN).write_text(json.dumps(plain))
+            if self.group is not None:
+                dist.barrier(self.group)
+                written = dcp.async_save(tensors, checkpoint_id=temporary, process_group=self.group)
+                work = written.result
+            else:
+                copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
+                work = functools.partial(dcp.save, copies, checkpoint_id=temporary, no_dist=True)
+        except OSError as error:
+            self.failure = step, error
+            self._raise_failure()
+        self.writing = threading.Thread(target=self._finish, args=(step, temporary, work))
+        self.writing.start()
+
+    def _finish(self, step: int, temporary: Path, work) -> None:
+        try:
+            work()
+            mine = [path for path in temporary.iterdir() if path.name.startswith(f"__{self.rank}_")]
+            if self.rank == 0:
+                mine += [temporary / PLAIN, temporary / ".metadata"]
+            write_sums(temporary, self.rank, mine)
+            if self.group is not None:
+                dist.barrier(self.group)
+            if self.rank == 0:
+                final = self.folder / f"{step:08d}"
+                remove(final)
+                temporary.rename(final)
+                for old in self.steps()[: -self.keep]:
+                    if not (self.archive_every and old % self.archive_every == 0):
+                        remove(self.folder / f"{old:08d}")
+        except BaseException as error:
+            self.failure = step, error
+
+    def wait(self) -> None:
+        """Until what is being written is whole. Raises UserError if it cannot be."""
+        self.join()
+        self._raise_failure()
+
+    def join(self) -> None:
+        """Until nothing is being written, be it whole or not."""
+        if self.writing is not None:
+            self.writing.join()
+            self.writing = None
+
+    def _raise_failure(self) -> None:
+        if self.failure is None:
+            return
+        (step, error), self.failure = self.failure, None
+        if self.rank == 0:
+            shutil.rmtree(self.folder / f".{step:08d}.part", ignore_errors=True)
+        reason = _disk_error(error)
+        if reason is None:
+            raise error
+        raise UserError(
+            f"the checkpoint of step {step} could not be written to {str(self.folder)!r} ({reason}): make room and "
+            "start again; older checkpoints are untouched"
+        ) from error
 
     def resume(self) -> int:
-        """Load the newest checkpoint; returns the number of steps done (0 if there is none)."""
-        if not (steps := self.steps()):
-            return 0
-        saved = torch.load(self.folder / f"{steps[-1]:08d}" / "state.pt", map_location="cpu", weights_only=True)
+        """Load the newest checkpoint that is undamaged; returns the number of steps done (0 if there is none).
+
+        Damaged ones are named and passed over. Raises UserError if all are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            path = self.folder / f"{step:08d}"
+            found = self._anywhere(fault_of(path, self.rank, self.ranks))
+            if found is None:
+                return self._load(path)
+            if self.rank == 0:
+                print(f"checkpoint {path} is damaged ({found}): passed over", flush=True)
+        if steps:
+            raise UserError(f"every checkpoint in {str(self.folder)!r} is damaged: remove the folder to start anew")
+        return 0
+
+    def _anywhere(self, fault: str | None) -> str | None:
+        # what any rank found wrong, on every rank
+        if self.group is None:
+            return fault
+        faults: list[str | None] = [None] * self.ranks
+        dist.all_gather_object(faults, fault, group=self.group)
+        return next((one for one in faults if one is not None), None)
+
+    def _load(self, path: Path) -> int:
+        current = flattened({name: thing.state_dict() for name, thing in self.stateful.items()})
+        saved = dcp.FileSystemReader(path).read_metadata().state_dict_metadata
+        tensors = {key: _room(key, meta, current) for key, meta in saved.items()}
+        dcp.load(tensors, checkpoint_id=path, process_group=self.group, no_dist=self.group is None)
+        plain = json.loads((path / PLAIN).read_text())
+        step = plain.pop("step")
+        state = nested({**tensors, **plain})
         for name, thing in self.stateful.items():
-            thing.load_state_dict(saved["stateful"][name])
-        return saved["step"]
+            thing.load_state_dict(state[name])
+        return step
+
+
+def _room(key: str, meta: TensorStorageMetadata, current: Flat) -> Tensor:
+    """An empty tensor to load into, spread like the one of the same name now, or like the parameter it belongs to."""
+    like = current.get(key)
+    if like is None and "/optimizer/" in key:
+        owner, _, rest = key.partition("/optimizer/")
+        parameter = rest.rpartition("/")[0].replace(".", "/", 1)
+        like = current.get(f"{owner}/networks/{parameter}")
+    if isinstance(like, Tensor) and like.shape == meta.size:
+        return torch.empty_like(like, dtype=meta.properties.dtype)
+    return torch.empty(meta.size, dtype=meta.properties.dtype)
+
+
+def flattened(state: Mapping, prefix: str = "") -> Flat:
+    """Nested mappings as one, keys joined by `/`; an empty mapping stays as it is."""
+    flat: Flat = {}
+    for key, value in state.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flattened(value, f"{prefix}{key}/")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nested(flat: Flat) -> dict:
+    """The inverse of `flattened`."""
+    state: dict = {}
+    for key, value in flat.items():
+        *path, last = key.split("/")
+        node = state
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return state
+
+
+def _disk_error(error: BaseException | None) -> str | None:
+    """Why the disk refused, if that is behind an error, also where ranks' errors are wrapped in one."""
+    if error is None:
+        return None
+    if isinstance(error, OSError):
+        return "no space left on the device" if error.errno == errno.ENOSPC else str(error.strerror or error)
+    failures = getattr(error, "failures", None)
+    if failures:
+        return next((found for one, _ in failures.values() if (found := _disk_error(one))), None)
+    return _disk_error(error.__cause__ or error.__context__)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from seedvr2.optim.trainee import Diverged
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
@@ -13,7 +14,7 @@ from seedvr2.training.checkpoint import Checkpointer
 from seedvr2.training.preview import psnr, write_sheet
 from seedvr2.training.run import Run
 from seedvr2.training.stage import Stage
-from seedvr2.training.tracker import Tracker, require_finite
+from seedvr2.training.tracker import Tracker
 from seedvr2.training.weights import export
 
 
@@ -62,28 +63,41 @@ class Trainer:
         objective = stage.objective(build=build, weights=weights, iterations=stage.iterations)
         feed = stage.feed(build=build, weights=weights, seed=self.run.seed, stage=stage.name, memory=memory)
         checkpoint = Checkpointer(folder / "checkpoints", objective.stateful)
+        try:
+            self._run_steps(stage, objective, feed, checkpoint)
+            checkpoint.wait()
+        finally:
+            checkpoint.join()
+        with objective.averaged():
+            export(objective.export(), folder / "final", main=self.runtime.main)
+        self.runtime.wait()
+
+    def _run_steps(self, stage: Stage, objective, feed, checkpoint: Checkpointer) -> None:
         step = checkpoint.resume()
         if self.runtime.main:
             self.tracker.lines.rewind(stage.name, step)
         self.say(f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""))
+        samples = self.run.folder / stage.name / "samples"
         for batches in feed.batches(step, stage.iterations, stage.accumulate):
-            with self.run.autocast():
-                metrics = objective.step(batches)
+            try:
+                with self.run.autocast():
+                    metrics = objective.step(batches)
+            except Diverged:
+                checkpoint.save(step + 1)
+                checkpoint.wait()
+                raise
             step += 1
             if stage.preview_every and (step % stage.preview_every == 0 or step == stage.iterations):
-                metrics = metrics | self.preview(objective, feed, folder / "samples" / f"{step:08d}.png")
+                metrics = metrics | self.preview(objective, feed, samples / f"{step:08d}.png")
             if self.tracker.due(step, stage.iterations):
                 self.tracker.log(stage.name, step, stage.iterations, metrics)
             number = self.runtime.largest(self.run.interrupted)
             if number or (stage.save_every and step % stage.save_every == 0):
-                require_finite(stage.name, step, metrics)
                 checkpoint.save(step)
             if number:
+                checkpoint.wait()
                 message = f"stopped in stage {stage.name} after step {step}: the same command continues"
                 raise Interrupted(message, number)
-        with objective.averaged():
-            export(objective.export(), folder / "final", main=self.runtime.main)
-        self.runtime.wait()
 
     def say(self, line: str) -> None:
         """Print a line once."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seedvr2.optim.schedule import linear
-from seedvr2.optim.trainee import Trainee, frozen
+from seedvr2.optim.trainee import Diverged, Trainee, frozen
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -148,3 +148,29 @@ def test_frozen_passes_gradients_to_inputs_only_and_restores_the_flags():
     with pytest.raises(RuntimeError, match="broken"), frozen(model):
         raise RuntimeError("broken")
     assert [p.requires_grad for p in model.parameters()] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_without_finite_loss_changes_nothing_but_the_count(bad):
+    model = network()
+    learner = trainee(model)
+    first, second = data(2)
+    learner.update([first], loss_of(model))
+    own, average = copy.deepcopy(model.state_dict()), copy.deepcopy(learner.ema.average)
+    logs = learner.update([second], lambda batch: (loss_of(model)(batch)[0] + bad, {}))
+    assert all(torch.equal(value, own[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, average[name]) for name, value in learner.ema.average.items())
+    assert (learner.step, learner.skipped, logs["skipped"].item()) == (2, 1, 1.0)
+    learner.update([second], loss_of(model))
+    assert learner.skipped_in_a_row == 0
+    assert any(not torch.equal(value, own[name]) for name, value in model.state_dict().items())
+
+
+def test_too_many_bad_steps_in_a_row_are_divergence():
+    model = network()
+    learner = trainee(model, max_skips=2)
+    (batch,) = data(1)
+    for _ in range(2):
+        learner.update([batch], lambda batch: (loss_of(model)(batch)[0] * float("nan"), {}))
+    with pytest.raises(Diverged, match="3 updates in a row"):
+        learner.update([batch], lambda batch: (loss_of(model)(batch)[0] * float("nan"), {}))

@@ -155,7 +155,14 @@ def test_previews_are_scored_and_drawn_on_schedule(make):
     assert sorted(path.name for path in (run.folder / "first/samples").iterdir()) == ["00000004.png", "00000006.png"]
 
 
-def test_diverging_training_stops_with_one_sentence(make):
-    trainer, _ = make([stage()])
-    with pytest.raises(UserError, match="diverged"), contextlib.redirect_stdout(None):
-        trainer.tracker.log("first", 1, 6, {"loss": float("nan")})
+def test_diverging_training_keeps_a_checkpoint_and_stops_with_one_sentence(make, monkeypatch):
+    trainer, run = make([stage(iterations=40, save_every=0)])
+
+    def step(self, batches):
+        return self.student.update(batches, lambda _: (self.network.weight.sum() * float("nan"), {}))
+
+    monkeypatch.setattr(Fit, "step", step)
+    with pytest.raises(UserError, match="training diverged: 11 updates in a row"), contextlib.redirect_stdout(None):
+        trainer.fit()
+    assert [path.name for path in (run.folder / "first/checkpoints").iterdir()] == ["00000011"]
+

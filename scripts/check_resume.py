@@ -1,6 +1,6 @@
 """Prove that killed training ends with the same bytes: one unbroken run of an experiment against one killed many times.
 
-    python scripts/prove_resume.py --kills 10 [--seed 0] [override ...]
+    python scripts/check_resume.py --kills 10 [--seed 0] [override ...]
 
 Runs `+experiment=debug` (plus overrides) in a temporary folder, the second time with SIGKILL at random moments, and
 compares every exported file and every metric. Takes a few minutes.

@@ -1,0 +1,64 @@
+"""What a rank does in tests/parallel/test_saving.py."""
+
+import copy
+import functools
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from seedvr2.optim.trainee import Trainee
+from seedvr2.parallel.mesh import Mesh, Parallelism
+from seedvr2.parallel.shard import parallelize
+from seedvr2.training.checkpoint import Checkpointer, flattened
+from tests.parallel.networks import inputs, players
+
+
+def make(settings: dict, seed: int) -> tuple[Trainee, callable]:
+    """A trainee of a generator over all ranks (or alone), and its step."""
+    generator = players("3b", torch.float32)[0]
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            parameter.mul_(1 + 0.01 * seed)
+    mesh = Mesh(Parallelism(**settings))
+    network = parallelize(generator, mesh, half=False)
+    optimizer = functools.partial(torch.optim.AdamW, lr=1e-3, fused=True)
+    trainee = Trainee({"generator": network}, optimizer=optimizer, total=9, ema=0.9)
+
+    def step() -> float:
+        logs = trainee.update([None], lambda _: two_losses(network))
+        return float(logs["loss"])
+
+    def two_losses(network):
+        loss = network(*inputs(0, torch.float32)).square().mean()
+        return loss, {"loss": loss}
+
+    return trainee, step
+
+
+def everything(trainee: Trainee) -> dict:
+    """All state, whole, on this rank."""
+    flat = flattened(trainee.state_dict())
+    return {k: v.full_tensor() if hasattr(v, "full_tensor") else copy.deepcopy(v) for k, v in flat.items()}
+
+
+def train_and_save(folder: str, settings: dict) -> tuple[dict, list[float]]:
+    """Three steps, a checkpoint, what it must hold, and the next two losses."""
+    trainee, step = make(settings, 0)
+    for _ in range(3):
+        step()
+    checkpoint = Checkpointer(Path(folder), {"student": trainee})
+    checkpoint.save(3)
+    state = everything(trainee)
+    after = [step(), step()]  # while it is being written
+    checkpoint.wait()
+    if dist.is_initialized():
+        dist.barrier()
+    return state, after
+
+
+def load_and_go_on(folder: str, settings: dict) -> tuple[dict, list[float]]:
+    """What a checkpoint gives a trainee that began elsewhere, and its next two losses."""
+    trainee, step = make(settings, 5)
+    assert Checkpointer(Path(folder), {"student": trainee}).resume() == 3
+    return everything(trainee), [step(), step()]
