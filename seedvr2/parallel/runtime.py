@@ -17,7 +17,8 @@ class Runtime:
     device: where its networks live. main: whether it writes files and speaks. mesh: what it shares with whom.
     """
 
-    def __init__(self, settings: Parallelism, device: torch.device):
+    def __init__(self, settings: Parallelism, device: torch.device, *, owner: bool = False):
+        self.owner = owner  # of the process group
         self.mesh = Mesh(settings, device.type)
         self.device, self.world, self.rank = device, self.mesh.world, self.mesh.rank
         self.main = self.rank == 0
@@ -25,7 +26,8 @@ class Runtime:
     @classmethod
     def start(cls, settings: Parallelism, *, cpu: bool = False) -> "Runtime":
         """Bring the process up: `WORLD_SIZE` and `RANK` as the launcher set them; one process per device."""
-        if not dist.is_initialized():
+        owner = not dist.is_initialized()
+        if owner:
             timeout = timedelta(minutes=settings.timeout)
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
                 PartialState(cpu=cpu, timeout=timeout)
@@ -36,7 +38,7 @@ class Runtime:
         if not cpu:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(device)
-        return cls(settings, device)
+        return cls(settings, device, owner=owner)
 
     def average(self, x: Tensor) -> Tensor:
         """Mean of a tensor over all ranks: of a batch's mean, that of the global batch."""
@@ -68,8 +70,8 @@ class Runtime:
             self.largest(0)
 
     def stop(self) -> None:
-        """Leave the process group; a rank that dies of an error must not wait for the others."""
-        if dist.is_initialized():
+        """Leave the process group, if `start` made it."""
+        if self.owner and dist.is_initialized():
             dist.destroy_process_group()
 
 
