@@ -32,8 +32,10 @@ def needed_by(group: str, option: str) -> list[str]:
     """Values that an option leaves to the user."""
     if group == "prompts" and option == "learned":
         return []
+    if option == "same_as_teacher":
+        return ["+model@teacher=7b"]
     text = (FOLDER / group / f"{option}.yaml").read_text()
-    return VALUES.get(group, []) if "???" in text or "folder" in text or "tiny" in text else []
+    return VALUES.get(group, []) if "???" in text or any(base in text for base in ("folder", "tiny", "video")) else []
 
 
 def parts(node):
@@ -63,7 +65,7 @@ def test_every_experiment_builds_into_stages_of_recipes(experiment):
     run, stages, track, _ = train.build(settings(f"+experiment={experiment}", *(["data.root=d"] if needs_data else [])))
     assert run.folder == Path("x")
     assert all(isinstance(recipe, functools.partial) for stage in stages for recipe in (stage.objective, stage.feed))
-    assert {stage.name.split("_")[0] for stage in stages} <= {"vae", "base", "distill", "tune", "apt"}
+    assert {stage.name.split("_")[0] for stage in stages} <= {"vae", "base", "distill", "tune", "apt", "finetune"}
     assert track["sinks"]
 
 

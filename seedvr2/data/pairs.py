@@ -24,13 +24,23 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Shape:
-    """A bucket of samples: their size in pixels, its share of the steps, and the global batch it is trained with."""
+    """A bucket of samples: their size in pixels, its share of the steps, and the global batch it is trained with.
+
+    It takes part in the steps from `from_step` up to (not with) `until_step` of a stage, None: to the end. The shares
+    of those that take part count.
+    """
 
     frames: int
     height: int
     width: int
     share: float = 1.0
     batch: int = 1
+    from_step: int = 0
+    until_step: int | None = None
+
+    def active(self, step: int) -> bool:
+        """Whether it takes part in a step of its stage."""
+        return self.from_step <= step and (self.until_step is None or step < self.until_step)
 
 
 class Pair(NamedTuple):
@@ -43,7 +53,8 @@ class Pair(NamedTuple):
 class Pairs:
     """Clean clips of a source with their degraded versions, in the given shapes.
 
-    Raises UserError if there are no shapes, shares that are not positive, or sides that are no multiple of the scale.
+    Raises UserError if there are no shapes, shares that are not positive, sides that are no multiple of the scale, or a
+    step without a shape.
     """
 
     def __init__(self, source: Source, degradation: Degradation, shapes: Sequence[Shape], scale: int = 4):
@@ -55,14 +66,20 @@ class Pairs:
                 raise UserError(f"{shape} is not a sample shape; give sizes of at least 1 and a positive share")
             if shape.height % self.scale or shape.width % self.scale:
                 raise UserError(f"{shape} has sides that are not multiples of the scale {self.scale}; change them")
+            if shape.from_step < 0 or (shape.until_step is not None and shape.until_step <= shape.from_step):
+                raise UserError(f"{shape} takes part in no step; give from_step >= 0 and a larger until_step")
+        edges = {edge for shape in self.shapes for edge in (0, shape.from_step, shape.until_step) if edge is not None}
+        if idle := [edge for edge in sorted(edges) if not any(shape.active(edge) for shape in self.shapes)]:
+            raise UserError(f"no shape takes part in step {idle[0]}; let from_step and until_step of shapes meet")
         if degradation.target_scale != self.scale:
             raise UserError(f"the scale is {scale}, the degradation's {degradation.target_scale}; make them equal")
 
     def shape_of(self, seed: int, stage: str, step: int) -> Shape:
         """The shape of all samples of a step, drawn by the shares; the same on every machine."""
-        shares = np.array([shape.share for shape in self.shapes])
+        active = [shape for shape in self.shapes if shape.active(step)]
+        shares = np.array([shape.share for shape in active])
         index = numpy_generator(seed, stage, step, "shape").choice(len(shares), p=shares / shares.sum())
-        return self.shapes[int(index)]
+        return active[int(index)]
 
     def hq(self, key: Key, shape: Shape | None = None) -> Tensor:
         """The clean clip of `draw` for the same key, without its degradation."""

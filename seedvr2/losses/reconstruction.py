@@ -38,21 +38,33 @@ class RandomConvDistance(nn.Module):
 
 
 class LpipsDistance(nn.Module):
-    """LPIPS (VGG) of the `lpips` package; needs `pip install seedvr2[metrics]` and its downloaded weights."""
+    """LPIPS of the `lpips` package; needs `pip install seedvr2[metrics]`, and torchvision's weights, which are fetched at
+    first use.
+    """
 
     def __init__(self, *, network: str = "vgg"):
         super().__init__()
-        try:
-            import lpips  # optional and slow to import
-        except ImportError as error:
-            raise UserError(
-                "perceptual loss 'lpips' needs the package lpips: pip install 'seedvr2[metrics]'"
-            ) from error
-        self.distance = lpips.LPIPS(net=network, verbose=False).requires_grad_(False)
+        self.network, self.distance = network, None
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """a, b: (N, 3, H, W) in [-1, 1] -> scalar."""
+        """a, b: (N, 3, H, W) in [-1, 1] -> scalar. Raises UserError if package or weights cannot be had."""
+        if self.distance is None:
+            self.distance = self._load().requires_grad_(False).to(a.device)
         return self.distance(a, b).mean()
+
+    def _load(self) -> nn.Module:
+        try:
+            import lpips  # optional and slow to import
+
+            return lpips.LPIPS(net=self.network, verbose=False)
+        except ImportError as error:
+            advice = "pip install 'seedvr2[metrics]'"
+            raise UserError(f"perceptual loss 'lpips' needs the package lpips: {advice}") from error
+        except OSError as error:
+            raise UserError(
+                f"perceptual loss 'lpips' cannot fetch the weights of {self.network} ({error}): go online once, or put "
+                "torchvision's file into TORCH_HOME, or use RandomConvDistance"
+            ) from error
 
 
 class PatchCritic(nn.Module):

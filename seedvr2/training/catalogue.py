@@ -6,7 +6,7 @@ from pathlib import Path
 from seedvr2.errors import UserError
 from seedvr2.training.weights import POSITIVE
 
-NETWORKS = ("generator", "discriminator", "prompts", "vae")
+NETWORKS = ("generator", "teacher", "discriminator", "prompts", "vae")
 RELEASED_VAE = "ema_vae.pth"
 
 

@@ -9,6 +9,7 @@ import functools
 import json
 import shutil
 import threading
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from seedvr2.training.files import remove
 from seedvr2.training.integrity import fault_of, write_sums
 
 PLAIN = "plain.json"
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # a single process is no mistake
 Flat = dict[str, object]
 
 

@@ -56,13 +56,16 @@ def distillation_chain(
     iterations: int | Sequence[int],
     stride: int = 2,
     guidance: float = 7.5,
+    teacher: Callable | None = None,
+    teacher_weights: str = "generator",
     accumulate: int = 1,
     save_every: int = 500,
     preview_every: int = 0,
 ) -> list[Stage]:
     """One stage per division of the number of steps, `<name>_64to32` and on; guidance applies to the first only (§4).
 
-    iterations: of every stage, or a list with one number per stage.
+    iterations: of every stage, or a list with one number per stage. teacher, teacher_weights: recipe and weights of a
+    teacher of another size, in the first stage only; the student starts from the weights `generator`.
     """
     try:
         pairs = halvings(from_steps, to_steps, stride)
@@ -73,15 +76,16 @@ def distillation_chain(
         raise UserError(
             f"stage {name!r} lists {len(counts)} iteration counts for {len(pairs)} distillations: give {len(pairs)}"
         )
+    first = {"guidance": guidance, "teacher": teacher, "teacher_weights": teacher_weights}
     return [
         Stage(
-            f"{name}_{teacher}to{student}",
-            functools.partial(objective, steps=teacher, stride=stride, guidance=guidance if i == 0 else 1.0),
+            f"{name}_{before}to{after}",
+            functools.partial(objective, steps=before, stride=stride, **(first if i == 0 else {"guidance": 1.0})),
             feed,
             counts[i],
             accumulate,
             save_every,
             preview_every,
         )
-        for i, (teacher, student) in enumerate(pairs)
+        for i, (before, after) in enumerate(pairs)
     ]

@@ -1,5 +1,6 @@
 """Properties of training pairs."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -52,6 +53,44 @@ def test_shapes_follow_their_shares_and_the_step_alone():
     assert drawn != [pairs.shape_of(1, "base", step) for step in range(400)]
 
 
+def test_a_curriculum_is_a_function_of_the_step_whatever_came_before():
+    growing = (
+        Shape(1, 32, 32, share=1.0),
+        Shape(5, 32, 32, share=3.0, from_step=100, until_step=300),
+        Shape(9, 32, 32, share=3.0, from_step=300),
+    )
+    pairs = make(growing)
+    drawn = [pairs.shape_of(0, "apt", step).frames for step in range(600)]
+    assert [set(drawn[:100]), set(drawn[100:300]), set(drawn[300:])] == [{1}, {1, 5}, {1, 9}]
+    assert drawn[100:300].count(5) / 200 == pytest.approx(0.75, abs=0.1)  # shares of the active ones only
+    alone = [make(growing).shape_of(0, "apt", step).frames for step in (599, 0, 300, 299)]
+    assert alone == [drawn[step] for step in (599, 0, 300, 299)]
+
+
+def test_shapes_without_steps_are_drawn_as_if_there_were_no_curriculum():
+    bounded = tuple(dataclasses.replace(shape, from_step=0, until_step=50) for shape in SHAPES)
+    later = Shape(9, 16, 16, from_step=50)
+    for step in range(50):
+        frames = make().shape_of(0, "base", step).frames
+        assert make((*bounded, later)).shape_of(0, "base", step).frames == frames
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([(5, None)], "in step 0"),
+        ([(0, 10)], "in step 10"),
+        ([(0, 10), (20, None)], "in step 10"),
+        ([(0, None), (8, 8)], "until_step=8"),
+        ([(-1, None)], "from_step=-1"),
+    ],
+)
+def test_steps_without_a_shape_and_shapes_without_a_step_are_refused(spans, message):
+    shapes = [Shape(1, 32, 32, from_step=first, until_step=last) for first, last in spans]
+    with pytest.raises(UserError, match=message):
+        make(shapes)
+
+
 def test_the_record_tells_the_degradation():
     record = []
     make().draw(("x",), SHAPES[1], record=record)
@@ -77,3 +116,22 @@ def test_useless_shapes_are_refused():
     with pytest.raises(AssertionError):
         make().draw((0,))
     assert isinstance(make(SHAPES[:1]).draw((np.int64(0),)).hq, torch.Tensor)
+
+
+def test_shapes_take_part_between_their_steps_only():
+    early = Shape(1, 32, 32, until_step=10)
+    late = Shape(5, 32, 32, from_step=5)
+    pairs = Pairs(ProceduralClips(), Degradation([TargetResize(interpolations={"area": 1.0})]), [early, late])
+    chosen = [pairs.shape_of(0, "apt", step) for step in range(40)]
+    assert set(chosen[:5]) == {early}
+    assert set(chosen[5:10]) <= {early, late}
+    assert set(chosen[10:]) == {late}
+
+
+def test_steps_that_no_shape_serves_are_refused():
+    with pytest.raises(UserError, match="no shape takes part in step 10"):
+        Pairs(
+            ProceduralClips(),
+            Degradation([TargetResize(interpolations={"area": 1.0})]),
+            [Shape(1, 32, 32, until_step=10), Shape(5, 32, 32, from_step=12)],
+        )

@@ -1,11 +1,14 @@
 """Perceptual distance, patch discriminator, and the weight that balances them."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seedvr2.losses.reconstruction import PatchCritic, RandomConvDistance, adaptive_weight
+from seedvr2.errors import UserError
+from seedvr2.losses.reconstruction import LpipsDistance, PatchCritic, RandomConvDistance, adaptive_weight
 
 
 def picture(seed: int = 0) -> torch.Tensor:
@@ -76,3 +79,11 @@ def test_adaptive_weight_is_bounded_when_the_adversarial_gradient_vanishes():
     layer = nn.Linear(4, 4)
     out = layer(torch.ones(1, 4))
     assert adaptive_weight(1e9 * out.sum(), 0 * out.sum(), layer.weight).item() == 1e4
+
+
+def test_lpips_is_loaded_at_first_use_and_says_what_it_lacks(monkeypatch):
+    distance = LpipsDistance()
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    frames = torch.zeros(1, 3, 32, 32)
+    with pytest.raises(UserError, match=r"seedvr2\[metrics\]"):
+        distance(frames, frames)

@@ -57,3 +57,12 @@ def test_chains_that_do_not_end_name_the_stage():
 def test_lengths_that_are_no_counts_are_refused(change):
     with pytest.raises(UserError, match="'base'"):
         single(**{"name": "base", "objective": objective, "feed": dict, **change})
+
+
+def test_a_teacher_of_another_size_serves_the_first_division_only():
+    chain = distillation_chain(
+        name="d", objective=dict, feed=dict, from_steps=4, to_steps=1, iterations=1, teacher=list, teacher_weights="big"
+    )
+    first, second = (stage.objective() for stage in chain)
+    assert (first["teacher"], first["teacher_weights"]) == (list, "big")
+    assert not {"teacher", "teacher_weights"} & second.keys()
