@@ -10,7 +10,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from tests.parallel.training import run
+from tests.parallel.training import interrupted, run
 
 COUNTS = {"vae": 5, "base": 4, "distill": 3, "apt": 3}
 ARGUMENTS = [
@@ -56,3 +56,16 @@ def test_a_stage_on_four_ranks_equals_one_process(ranks, alone, tmp_path, stage)
         assert mine.keys() == other.keys()
         moved = max(float((mine[key] - other[key]).abs().max()) for key in other)
         assert moved < 2e-3, f"{path.name}: {moved}"
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(ranks, alone, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(alone, folder)
+    shutil.rmtree(folder / "base")
+    again = [*ARGUMENTS, f"run.dir={folder}", "parallel=fsdp_sp2"]
+    stopped = ranks(4)(interrupted, again, 2, 3)
+    assert [code for code, _ in stopped] == [0] * 4
+    assert "stopped in stage base after step 3: the same command continues" in stopped[0][1]
+    assert [path.name for path in (folder / "base/checkpoints").iterdir()] == ["00000002", "00000003"]
+    assert "stage base: 4 iterations, continuing at 3" in ranks(4)(run, again)[0]
+    assert (folder / "base/final").is_dir()
