@@ -6,6 +6,7 @@ A video is streamed: memory does not depend on its length, and frame count, fram
 import argparse
 import contextlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.reader import Video, VideoInfo, existing_file, open_video
 from seedvr2.io.writer import VideoWriter, check_writable, video_format
 from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
-from seedvr2.restore.models import WEIGHTS_VARIABLE, ModelFiles, find_model, load_model
+from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
 from seedvr2.restore.progress import tracked
 from seedvr2.restore.resize import Size, check_size, parse_size, resize_frame, target_size
 from seedvr2.restore.restorer import COLOR_FIXES, Restorer
@@ -61,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--short-side", type=int, help="short side of the output in pixels")
     size.add_argument("--size", help="exact output size, WIDTHxHEIGHT")
     add("--model", help="tiny, 3b, 7b or a folder; default: released weights if there are any and a GPU, else tiny")
+    add("--lora", type=Path, metavar="FILE", help="lora.safetensors of a fine-tuning stage, merged into the model")
+    add("--lora-strength", type=float, help="factor of the adapters, 0 for the plain model (default: as exported)")
     add("--seed", type=int, default=0, help="of the noise that restoration starts from (default 0)")
     windows = f"(default {OWN_WINDOW}, for released models {RELEASED_WINDOW})"
     add("--window", type=int, help=f"frames restored together, 4k + 1 {windows}")
@@ -172,6 +175,7 @@ def pixel_shape(info: VideoInfo, size: Size) -> Fraction:
 
 def build_restorer(arguments: argparse.Namespace) -> Restorer:
     """Find and load the model that the arguments ask for, and say which it is."""
+    adapters = chosen_adapters(arguments)
     device = pick_device(arguments.device)
     files = find_model(arguments.model, has_gpu=device.type == "cuda")
     dtype = pick_dtype(arguments.dtype, device)
@@ -185,7 +189,9 @@ def build_restorer(arguments: argparse.Namespace) -> Restorer:
     calls = "1 step" if steps == 1 else f"{steps} steps"
     settings = f"{dtype}, {calls}, seed {arguments.seed}, colour fix {color_fix}"
     say(f"model {files.name} ({files.origin}) on {device}, {settings}")
-    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=arguments.posterior)
+    if adapters is not None:
+        say(f"adapters {adapters.path}, strength {'as exported' if adapters.strength is None else adapters.strength}")
+    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=arguments.posterior, adapters=adapters)
     return Restorer(
         model.generator,
         model.codec,
@@ -198,6 +204,16 @@ def build_restorer(arguments: argparse.Namespace) -> Restorer:
         device=device,
         dtype=DTYPES[dtype],
     )
+
+
+def chosen_adapters(arguments: argparse.Namespace) -> Adapters | None:
+    """The adapters asked for; raises UserError for a strength without a file, or one that is no number."""
+    strength = arguments.lora_strength
+    if strength is not None and arguments.lora is None:
+        raise UserError(f"--lora-strength {strength:g} has nothing to scale; give --lora FILE too")
+    if strength is not None and not math.isfinite(strength):
+        raise UserError(f"--lora-strength {strength} makes no sense; give a number, usually from 0 to 1")
+    return None if arguments.lora is None else Adapters(arguments.lora, strength)
 
 
 def step_count(asked: int | None, files: ModelFiles) -> int:

@@ -60,7 +60,7 @@ def loaded(make_generator, monkeypatch, tmp_path):
         asked.append(name)
         return ModelFiles(name or "tiny", "bundled", *[tmp_path / part for part in ("vae", "generator", "prompts")])
 
-    def load(files, *, device, dtype, posterior):
+    def load(files, *, device, dtype, posterior, adapters=None):
         networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
         return Model(networks[0], LatentCodec(networks[1], posterior=posterior), torch.zeros(3, 8))
 
@@ -214,6 +214,8 @@ def test_a_multi_step_model_takes_several_steps(tmp_path, monkeypatch, capsys):
         (["--window", "16"], "use for instance 17"),
         (["--window", "0"], "--window 0 is not 4k + 1 frames"),
         (["--steps", "0"], "--steps 0 makes no sense"),
+        (["--lora-strength", "0.5"], "--lora-strength 0.5 has nothing to scale"),
+        (["--lora", "x.safetensors", "--lora-strength", "nan"], "--lora-strength nan makes no sense"),
         (["--steps", "4"], "--steps 4 does not fit tiny, which is made for 1"),
         (["--scale", "nan"], "--scale nan makes no sense"),
         (["--size", ""], "WIDTHxHEIGHT"),

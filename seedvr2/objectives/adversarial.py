@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seedvr2.data.batch import Batch
 from seedvr2.flow.condition import pack
-from seedvr2.flow.path import TOTAL, clean_estimate
+from seedvr2.flow.path import TOTAL
 from seedvr2.flow.timesteps import shifted
 from seedvr2.losses.adversarial import perturbation_penalty, perturbed
 from seedvr2.losses.matching import Comparison
@@ -19,12 +19,13 @@ from seedvr2.objectives.restoration import (
     Condition,
     ConditionNoise,
     PromptOdds,
+    in_one_step,
     plain_condition,
     run,
-    same_timestep,
     training_condition,
-    velocities,
 )
+from seedvr2.objectives.workload import Learner, Pass, Workload
+from seedvr2.optim.partial import learning_part
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
 
@@ -80,8 +81,9 @@ class AdversarialPostTraining:
         self.discriminator = build("discriminator", discriminator, trunk)
         self.recipes = {"generator": generator, "discriminator": discriminator, "prompts": prompts}
         shared = {"total": iterations, "schedule": schedule, "max_norm": None}
-        self.student = Trainee({"generator": self.generator}, optimizer=optim, ema=ema, **shared)
-        self.critic = Trainee({"discriminator": self.discriminator}, optimizer=discriminator_optim or optim, **shared)
+        self.student = Trainee({"generator": learning_part(self.generator)}, optimizer=optim, ema=ema, **shared)
+        critic = {"discriminator": learning_part(self.discriminator)}
+        self.critic = Trainee(critic, optimizer=discriminator_optim or optim, **shared)
         self.stateful = {"student": self.student, "critic": self.critic}
         self.averaged = self.student.averaged
         self.gan, self.terms = gan, {name: term for name, term in (terms or {}).items() if term is not None}
@@ -90,6 +92,35 @@ class AdversarialPostTraining:
         self.timestep_shift = timestep_shift
         self.odds = prompt_odds or PromptOdds()
         self.condition_noise = condition_noise or ConditionNoise(clean_share=0.4)
+
+    @classmethod
+    def workload(
+        cls,
+        *,
+        generator: Recipe,
+        discriminator: Recipe,
+        prompts: Recipe,
+        optim: Callable,
+        discriminator_optim: Callable | None = None,
+        ema: float | None = 0.995,
+        **_,
+    ) -> Workload:
+        """What a step computes, from the arguments of the constructor."""
+        critic = [Pass("generator"), Pass("discriminator", grad="weights", samples=4)]  # real, fake, both perturbed
+        student = [
+            Pass("generator", grad="weights"),
+            Pass("discriminator", grad="inputs"),
+            Pass("discriminator"),
+        ]
+        return Workload(
+            networks={"generator": generator, "discriminator": discriminator},
+            learners=[
+                Learner("generator", optim, averaged=ema is not None),
+                Learner("discriminator", discriminator_optim or optim),
+            ],
+            updates={"discriminator": critic, "generator": student},
+            prompts=prompts,
+        )
 
     def step(self, batches: Sequence[Batch]) -> Metrics:
         """Update the discriminator, then the generator against it."""
@@ -100,8 +131,7 @@ class AdversarialPostTraining:
 
     def generate(self, condition: Condition, noise: list[Tensor]) -> list[Tensor]:
         """The one-step result x = z - v(z, T) of each clip (t, h, w, 16)."""
-        field = velocities(self.generator, noise, condition, same_timestep(TOTAL, noise))
-        return [clean_estimate(z, v, TOTAL) for z, v in zip(noise, field, strict=True)]
+        return in_one_step(self.generator, condition, noise)
 
     def judge(self, clips: list[Tensor], condition: Condition, timesteps: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits in fp32 (B,) and tapped features of clean clips; the timestep is only an input, no noise is added."""

@@ -12,6 +12,7 @@ from seedvr2.losses.adversarial import Hinge
 from seedvr2.losses.reconstruction import adaptive_weight
 from seedvr2.models.vae.start import start_as_codec
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
+from seedvr2.objectives.workload import Learner, Pass, Workload
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
 
@@ -86,6 +87,17 @@ class Autoencoding:
         device = next(self.vae.parameters()).device
         self.perceptual = perceptual.to(device) if perceptual else None
         self.kl, self.perceptual_weight, self.adversarial_weight = kl, perceptual_weight, adversarial_weight
+
+    @classmethod
+    def workload(cls, *, vae: Recipe, optim: Callable, ema: float | None = 0.999, **_) -> Workload:
+        """What a step computes, from the arguments of the constructor; the patch discriminator counts for nothing."""
+        return Workload(
+            networks={"vae": vae},
+            learners=[Learner("vae", optim, averaged=ema is not None)],
+            updates={"vae": [Pass("vae", grad="weights")]},
+            pixels=True,
+            left_out=("patch discriminator", "perceptual distance"),
+        )
 
     @property
     def adversarial(self) -> bool:

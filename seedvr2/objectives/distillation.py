@@ -20,6 +20,7 @@ from seedvr2.objectives.restoration import (
     training_condition,
     velocities,
 )
+from seedvr2.objectives.workload import Learner, Pass, Workload
 from seedvr2.optim.schedule import linear
 from seedvr2.optim.trainee import Trainee
 
@@ -77,6 +78,28 @@ class Distillation:
         self.guidance = guidance
         self.odds = prompt_odds or PromptOdds()
         self.condition_noise = condition_noise or ConditionNoise()
+
+    @classmethod
+    def workload(
+        cls,
+        *,
+        stride: int,
+        guidance: float,
+        generator: Recipe,
+        prompts: Recipe,
+        optim: Callable,
+        teacher: Recipe | None = None,
+        ema: float | None = None,
+        **_,
+    ) -> Workload:
+        """What a step computes, from the arguments of the constructor."""
+        calls = stride * (1 if guidance == 1.0 else 2)
+        return Workload(
+            networks={"generator": generator, "teacher": teacher or generator},
+            learners=[Learner("generator", optim, averaged=ema is not None)],
+            updates={"generator": [Pass("teacher", times=calls), Pass("generator", grad="weights")]},
+            prompts=prompts,
+        )
 
     def step(self, batches: Sequence[Batch]) -> Metrics:
         """One optimizer step of the student."""

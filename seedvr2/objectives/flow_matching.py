@@ -21,6 +21,7 @@ from seedvr2.objectives.restoration import (
     training_condition,
     velocities,
 )
+from seedvr2.objectives.workload import Learner, Pass, Workload
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee
 
@@ -67,6 +68,18 @@ class FlowMatching:
         self.odds = prompt_odds or PromptOdds(negative=0.05)
         self.condition_noise = condition_noise or ConditionNoise()
         self.loc, self.scale, self.preview_steps = loc, scale, preview_steps
+
+    @classmethod
+    def workload(
+        cls, *, generator: Recipe, prompts: Recipe, optim: Callable, ema: float | None = 0.9998, **_
+    ) -> Workload:
+        """What a step computes, from the arguments of the constructor."""
+        return Workload(
+            networks={"generator": generator},
+            learners=[Learner("generator", optim, averaged=ema is not None)],
+            updates={"generator": [Pass("generator", grad="weights")]},
+            prompts=prompts,
+        )
 
     def step(self, batches: Sequence[Batch]) -> Metrics:
         """One optimizer step."""

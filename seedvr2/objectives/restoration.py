@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seedvr2.data.batch import Batch, Size
 from seedvr2.errors import UserError
 from seedvr2.flow.condition import pack, restoration_condition, restoration_input, unpack
-from seedvr2.flow.path import TOTAL, noised
+from seedvr2.flow.path import TOTAL, clean_estimate, noised
 from seedvr2.flow.sampler import guided
 from seedvr2.flow.timesteps import shift_by_resolution
 
@@ -107,6 +107,12 @@ def velocities(network: nn.Module, samples: Sequence[Tensor], condition: Conditi
 def same_timestep(timestep: float, clips: Sequence[Tensor]) -> Tensor:
     """One timestep for all clips: (B,) fp32 on their device."""
     return torch.full((len(clips),), timestep, dtype=torch.float32, device=clips[0].device)
+
+
+def in_one_step(network: nn.Module, condition: Condition, noise: list[Tensor]) -> list[Tensor]:
+    """The one-step result x = z - v(z, T) of each clip (t, h, w, 16)."""
+    field = velocities(network, noise, condition, same_timestep(TOTAL, noise))
+    return [clean_estimate(z, v, TOTAL) for z, v in zip(noise, field, strict=True)]
 
 
 def packed_field(

@@ -14,6 +14,7 @@ from torch import nn
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
+from seedvr2.models.lora import merge_lora
 from seedvr2.models.released import RELEASED, dit_from_released, load_released, read_state_dict, vae_from_released
 from seedvr2.restore.stages import finished_stages, trained_steps
 from seedvr2.training.weights import load_network, read_metadata
@@ -44,6 +45,14 @@ class ModelFiles:
     prompts: Path
     released: str | None = None
     steps: int | None = 1
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """A file of adapters to merge into a generator. strength: their factor, None for the one in the file."""
+
+    path: Path
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,30 @@ def released_files(size: str) -> ModelFiles | None:
     return None
 
 
-def load_model(files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str) -> Model:
+def load_model(
+    files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str, adapters: Adapters | None = None
+) -> Model:
     """Load a model for inference onto a device; raises UserError that names the file if something does not fit."""
     load = _load_released if files.released else _load_own
     generator, vae, scale, prompt = load(files)
+    if adapters is not None:
+        _adapt(generator, adapters)
     for network in (generator, vae):
         network.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return Model(generator, LatentCodec(vae, scale, posterior), prompt)
+
+
+def _adapt(generator: nn.Module, adapters: Adapters) -> None:
+    path = adapters.path
+    facts = read_metadata(path).get("lora")
+    if facts is None:
+        raise UserError(f"{path} holds no adapters; give the lora.safetensors of a fine-tuning stage")
+    strength = facts["strength"] if adapters.strength is None else adapters.strength
+    values = {name: facts[name] for name in ("rank", "alpha", "base")}
+    try:
+        merge_lora(generator, read_state_dict(path), **values, strength=strength)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _load_own(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, torch.Tensor]:

@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from seedvr2.models.discriminator import Discriminator
 from seedvr2.models.dit import Trunk
+from seedvr2.models.lora import is_adapter
 from seedvr2.models.released import from_released, load_released
 from seedvr2.objectives.objective import Recipe
 from seedvr2.parallel.runtime import Runtime, average_gradients
@@ -80,9 +81,11 @@ class ModelBuilder:
         if not trainable:
             network.requires_grad_(False)
         network = parallelize(network, self.runtime.mesh, half=self.half)
+        if self.half and self.runtime.mesh.weights is None:
+            for parameter in network.parameters():
+                if not parameter.requires_grad:  # a network, or all of it but its adapters
+                    parameter.data = parameter.data.to(torch.bfloat16)
         network.to_empty(device=self.device)
-        if not trainable and self.half and self.runtime.mesh.weights is None:
-            network.to(torch.bfloat16)
         fresh: dict[str, dict[str, Tensor]] = {}
         for full_name, parameter in network.named_parameters():
             path, own = owners[full_name]
@@ -128,11 +131,12 @@ def fill(parameter: Tensor, value: Tensor) -> None:
 def weights_for(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A file's tensors under the network's own names; a discriminator may take a generator's, and has no heads then.
 
-    Raises UserError for files that do not fit.
+    LoRA adapters are never among them: they start afresh. Raises UserError for files that do not fit.
     """
-    if not isinstance(network, Discriminator) or any(key.startswith("heads.") for key in state):
-        return from_released(network, state)
-    trunk = {key: value for key, value in state.items() if not key.startswith(_GENERATOR_ONLY)}
-    own = {key: value for key, value in network.state_dict().items() if not key.startswith("trunk.")}
-    found = from_released(network, trunk | own)
-    return {key: value for key, value in found.items() if key not in own}
+    own = network.state_dict()
+    fresh = {key for key in own if is_adapter(key)}
+    if isinstance(network, Discriminator) and not any(key.startswith("heads.") for key in state):
+        state = {key: value for key, value in state.items() if not key.startswith(_GENERATOR_ONLY)}
+        fresh |= {key for key in own if not key.startswith("trunk.")}
+    found = from_released(network, {**state, **{key.removeprefix("trunk."): own[key] for key in fresh}})
+    return {key: value for key, value in found.items() if key not in fresh}
