@@ -11,6 +11,7 @@ import yaml
 from seedvr2 import config
 from seedvr2.errors import UserError, main_guard
 from seedvr2.parallel.runtime import Runtime
+from seedvr2.parallel.watch import Watch
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.tracker import Tracker
 from seedvr2.training.trainer import Interrupted, Trainer
@@ -44,13 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run.start(settings, main=runtime.main)
         runtime.wait()
         tracker = Tracker(run.folder, **track, main=runtime.main, average=runtime.average)
-        trainer = Trainer(run, stages, tracker, weights, runtime)
+        watch = Watch(runtime, timeout=60 * parallel.timeout)
+        trainer = Trainer(run, stages, tracker, weights, runtime, watch)
         try:
             trainer.fit()
         except Interrupted as stop:
             trainer.say(str(stop))
             sys.exit(0 if stop.number == signal.SIGTERM else 130)
         finally:
+            watch.stop()
             runtime.stop()
         trainer.say(f"finished: {run.folder}")
 

@@ -138,13 +138,19 @@ class Trainee:
             "skipped": self.skipped,
         }
 
+    def _at_home(self, key: str, value: object, parameter: Tensor) -> object:
+        # Beside its parameter, except for a count of steps that the optimizer reads on the CPU.
+        on_device = self.optimizer.defaults.get("fused") or self.optimizer.defaults.get("capturable")
+        return value.to(parameter.device) if isinstance(value, Tensor) and (key != "step" or on_device) else value
+
     def load_state_dict(self, state: dict) -> None:
         """Continue exactly where `state_dict` was taken; settings of the optimizer stay as configured now."""
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
         self.optimizer.state.clear()
         for name, values in state["optimizer"].items():
-            self.optimizer.state[self.parameters[name]] = dict(values)
+            parameter = self.parameters[name]
+            self.optimizer.state[parameter] = {key: self._at_home(key, v, parameter) for key, v in values.items()}
         if self.ema:
             started = state["average"] or self.parameters  # an average switched on later starts from the weights
             for name, value in self.ema.average.items():

@@ -28,7 +28,8 @@ class Runtime:
         """Bring the process up: `WORLD_SIZE` and `RANK` as the launcher set them; one process per device."""
         owner = not dist.is_initialized()
         if owner:
-            timeout = timedelta(minutes=settings.timeout)
+            # longer than the watch's, which can say who hangs
+            timeout = timedelta(minutes=1.5 * settings.timeout + 1)
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
                 PartialState(cpu=cpu, timeout=timeout)
             elif not cpu:  # FSDP's mixed precision serves a single GPU as well

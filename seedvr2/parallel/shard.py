@@ -7,6 +7,7 @@ inputs are not cast, because a timestep must never become bf16.
 """
 
 import functools
+import warnings
 
 import torch
 from torch import nn
@@ -18,6 +19,8 @@ from seedvr2.models.discriminator import CriticHead, Verdict
 from seedvr2.parallel.mesh import Mesh
 from seedvr2.parallel.sequence import split_sequence
 
+# The last block hands its text on as it came; nothing here changes a block's output in place.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 UNITS = (MMBlock, CriticHead)  # sharded one by one
 PRECISE = (Verdict,)  # stay in fp32: penalties live in differences that bf16 would round away
 KEPT = {

@@ -15,7 +15,8 @@ class Run:
 
     dir: its folder. seed: of everything random. weights: what to start from (see `training.weights.Catalogue`).
     device: auto, cpu or cuda. precision: fp32 or bf16 (autocast); auto is bf16 on CUDA. threads: CPU threads, null for
-    all cores.
+    all cores. keep: newest checkpoints of a stage that stay. archive_every: checkpoints of multiples of this step stay
+    for ever, 0 for none.
     """
 
     def __init__(
@@ -27,7 +28,13 @@ class Run:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        keep: int = 2,
+        archive_every: int = 0,
     ):
+        for name, value, least in (("keep", keep, 1), ("archive_every", archive_every, 0)):
+            if not isinstance(value, int) or value < least:
+                raise UserError(f"run.{name} is {value!r}: use a whole number of at least {least}")
+        self.keep, self.archive_every = keep, archive_every
         self.folder = Path(dir)
         self.seed, self.weights = seed, weights
         if device not in ("auto", "cpu", "cuda"):

@@ -8,6 +8,7 @@ import torch
 from seedvr2.optim.trainee import Diverged
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
+from seedvr2.parallel.watch import Watch
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.checkpoint import Checkpointer
@@ -39,10 +40,12 @@ class Trainer:
         tracker: Tracker,
         weights: Catalogue | None = None,
         runtime: Runtime | None = None,
+        watch: Watch | None = None,
     ):
         self.run, self.stages, self.tracker = run, stages, tracker
         self.weights = weights or Catalogue()
         self.runtime = runtime or Runtime(Parallelism(), run.device)
+        self.watch = watch or Watch(self.runtime, timeout=60 * self.runtime.mesh.settings.timeout)
 
     def fit(self) -> None:
         """Train every stage that is not finished. Raises Interrupted after SIGTERM or SIGINT."""
@@ -59,15 +62,19 @@ class Trainer:
     def train(self, stage: Stage, weights: Catalogue, memory: dict) -> None:
         """Train one stage to its end and export its networks."""
         folder = self.run.folder / stage.name
+        self.watch.beat(f"stage {stage.name}: building its networks")
         build = ModelBuilder(self.runtime, self.run.seed, stage.name, half=self.run.half)
         objective = stage.objective(build=build, weights=weights, iterations=stage.iterations)
         feed = stage.feed(build=build, weights=weights, seed=self.run.seed, stage=stage.name, memory=memory)
-        checkpoint = Checkpointer(folder / "checkpoints", objective.stateful)
+        checkpoint = Checkpointer(
+            folder / "checkpoints", objective.stateful, keep=self.run.keep, archive_every=self.run.archive_every
+        )
         try:
             self._run_steps(stage, objective, feed, checkpoint)
             checkpoint.wait()
         finally:
             checkpoint.join()
+        self.watch.beat(f"stage {stage.name}: exporting")
         with objective.averaged():
             export(objective.export(), folder / "final", main=self.runtime.main)
         self.runtime.wait()
@@ -78,7 +85,9 @@ class Trainer:
             self.tracker.lines.rewind(stage.name, step)
         self.say(f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""))
         samples = self.run.folder / stage.name / "samples"
+        self.watch.beat(f"stage {stage.name} step {step + 1}: waiting for data")
         for batches in feed.batches(step, stage.iterations, stage.accumulate):
+            self.watch.beat(f"stage {stage.name} step {step + 1}: update")
             try:
                 with self.run.autocast():
                     metrics = objective.step(batches)
@@ -87,6 +96,7 @@ class Trainer:
                 checkpoint.wait()
                 raise
             step += 1
+            self.watch.beat(f"stage {stage.name} step {step}: recording and saving")
             if stage.preview_every and (step % stage.preview_every == 0 or step == stage.iterations):
                 metrics = metrics | self.preview(objective, feed, samples / f"{step:08d}.png")
             if self.tracker.due(step, stage.iterations):
@@ -94,10 +104,12 @@ class Trainer:
             number = self.runtime.largest(self.run.interrupted)
             if number or (stage.save_every and step % stage.save_every == 0):
                 checkpoint.save(step)
+                if number or self.run.device.type == "cpu":  # there, writing would only slow the next steps
+                    checkpoint.wait()
             if number:
-                checkpoint.wait()
                 message = f"stopped in stage {stage.name} after step {step}: the same command continues"
                 raise Interrupted(message, number)
+            self.watch.beat(f"stage {stage.name} step {step + 1}: waiting for data")
 
     def say(self, line: str) -> None:
         """Print a line once."""
