@@ -2,11 +2,12 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from seedvr2.errors import UserError
-from seedvr2.models.vae.autoencoder import VideoVAE
-from seedvr2.models.vae.causal import Fresh, History
+from seedvr2.models.vae.autoencoder import TIME, VideoVAE
+from seedvr2.models.vae.causal import Carry, Fresh, History
 
 RELEASED_SCALE = 0.9152
 
@@ -20,21 +21,30 @@ class LatentCodec:
         vae: the autoencoder.
         scale: factor from VAE latents to generator latents.
         posterior: "sample" draws from the posterior where noise is given, "mean" takes its mean whatever the noise.
+        chunk: latent frames that pass through the VAE at once when a whole clip is given, which bounds memory and
+            changes no result; None: all of them.
 
     Raises:
-        UserError: for another posterior, or a scale that is not positive.
+        UserError: for another posterior, a scale that is not positive, or a chunk below 1.
     """
 
     def __init__(
-        self, vae: VideoVAE, scale: float = RELEASED_SCALE, posterior: Literal["sample", "mean"] = "sample"
+        self,
+        vae: VideoVAE,
+        scale: float = RELEASED_SCALE,
+        posterior: Literal["sample", "mean"] = "sample",
+        chunk: int | None = None,
     ) -> None:
         if posterior not in ("sample", "mean"):
             raise UserError(f'the posterior must be "sample" or "mean", not {posterior!r}')
         if not scale > 0:
             raise UserError(f"the latent scale must be positive, not {scale}")
+        if chunk is not None and chunk < 1:
+            raise UserError(f"a chunk must be at least 1 latent frame, not {chunk}")
         self.vae = vae
         self.scale = scale
         self.posterior = posterior
+        self.chunk = chunk
 
     def encode(self, frames: Tensor, *, history: History | None = None, noise: Tensor | None = None) -> Tensor:
         """Encode frames (T, 3, H, W) in [-1, 1] to a latent (t, H / 8, W / 8, C) in the dtype of the VAE.
@@ -49,6 +59,12 @@ class LatentCodec:
         """
         if frames.ndim != 4:
             raise UserError(f"frames must be (T, 3, H, W), not {tuple(frames.shape)}")
+        if history is None and self.chunk is not None and len(frames) > TIME * self.chunk:
+            history, size = Carry(), TIME * self.chunk
+            pieces = [frames[: size - TIME + 1], *frames[size - TIME + 1 :].split(size)]
+            noises = [None] * len(pieces) if noise is None else noise.split(self.chunk)
+            parts = zip(pieces, noises, strict=True)
+            return torch.cat([self.encode(piece, history=history, noise=part) for piece, part in parts])
         frames = frames.to(self.vae.encoder.conv_in.weight.dtype)
         posterior = self.vae.encode(frames.transpose(0, 1).unsqueeze(0), history)
         if noise is None or self.posterior == "mean":
@@ -65,6 +81,9 @@ class LatentCodec:
         """
         if latent.ndim != 4:
             raise UserError(f"a latent must be (t, h, w, {self.vae.latent_channels}), not {tuple(latent.shape)}")
+        if history is None and self.chunk is not None and len(latent) > self.chunk:
+            history = Carry()
+            return torch.cat([self.decode(part, history=history) for part in latent.split(self.chunk)])
         latent = latent.to(self.vae.decoder.conv_in.weight.dtype) / self.scale
         # never None, which would squeeze the time axis of an image
         history = Fresh() if history is None else history

@@ -67,6 +67,18 @@ def test_stream_equals_the_whole_clip(vae):
     torch.testing.assert_close(decoded, codec.decode(whole), atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 9])
+def test_chunks_change_nothing(vae, chunk):
+    frames, noise = normal(13, 3, 16, 16), normal(4, 2, 2, 16)
+    whole, chunked = LatentCodec(vae), LatentCodec(vae, chunk=chunk)
+    latent = whole.encode(frames, noise=noise)
+    torch.testing.assert_close(chunked.encode(frames, noise=noise), latent, atol=2e-5, rtol=0)
+    torch.testing.assert_close(chunked.encode(frames), whole.encode(frames), atol=2e-5, rtol=0)
+    torch.testing.assert_close(chunked.decode(latent), whole.decode(latent), atol=2e-5, rtol=0)
+    image = normal(1, 3, 16, 16)
+    assert torch.equal(chunked.encode(image), whole.encode(image))
+
+
 def test_latents_have_the_dtype_of_the_vae(vae):
     low = VideoVAE((8, 8, 8, 8), 1, groups=4)
     low.load_state_dict(vae.state_dict())
@@ -93,7 +105,7 @@ def test_latent_without_time_is_refused(vae):
         LatentCodec(vae).decode(torch.zeros(2, 2, 16))
 
 
-@pytest.mark.parametrize("arguments", [{"posterior": "mode"}, {"scale": 0.0}, {"scale": float("nan")}])
+@pytest.mark.parametrize("arguments", [{"posterior": "mode"}, {"scale": 0.0}, {"scale": float("nan")}, {"chunk": 0}])
 def test_settings_that_do_not_fit_are_refused(vae, arguments):
     with pytest.raises(UserError):
         LatentCodec(vae, **arguments)

@@ -17,10 +17,10 @@ def vae() -> VideoVAE:
     return VideoVAE([8, 8, 8, 8], 1, groups=2).double().eval().requires_grad_(False)
 
 
-def split_and_whole(frames: int) -> list[float]:
+def split_and_whole(frames: int, chunk: int | None = None) -> list[float]:
     """Largest differences of encoding and decoding a clip by all ranks together from doing it alone."""
     whole = LatentCodec(vae())
-    split = SplitCodec(whole, dist.group.WORLD)
+    split = SplitCodec(LatentCodec(vae(), chunk=chunk), dist.group.WORLD)
     generator = torch.Generator().manual_seed(frames)
     clip = torch.rand(frames, 3, 16, 24, generator=generator, dtype=torch.float64) * 2 - 1
     noise = torch.randn((frames - 1) // 4 + 1, 2, 3, 16, generator=generator, dtype=torch.float64)
