@@ -4,13 +4,12 @@ Written in torch's distributed format: each rank writes its shards, and any numb
 appears by renaming when all of it, checksums too, is on disk; writing goes on beside the training.
 """
 
-import errno
 import functools
 import json
 import shutil
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from seedvr2.errors import UserError
+from seedvr2.training.disk import DiskWriter, disk_error, reason_of
 from seedvr2.training.files import remove
 from seedvr2.training.integrity import fault_of, write_sums
 
@@ -42,7 +42,7 @@ class Checkpointer:
         # writing beside the training must not mix its exchanges with those of the training
         self.group = dist.new_group(backend="gloo") if self.ranks > 1 else None
         self.writing: threading.Thread | None = None
-        self.failure: tuple[int, BaseException] | None = None
+        self.failure: tuple[int, str, BaseException | None] | None = None
 
     def steps(self) -> list[int]:
         """Steps of all whole checkpoints, rising."""
@@ -58,42 +58,54 @@ class Checkpointer:
         flat = flattened({name: thing.state_dict() for name, thing in self.stateful.items()})
         tensors = {key: value for key, value in flat.items() if isinstance(value, Tensor)}
         plain = {key: value for key, value in flat.items() if not isinstance(value, Tensor)} | {"step": step}
-        try:
-            if self.rank == 0:
-                remove(temporary)
-                temporary.mkdir(parents=True)
-                (temporary / PLAIN).write_text(json.dumps(plain))
-            if self.group is not None:
-                dist.barrier(self.group)
-                written = dcp.async_save(tensors, checkpoint_id=temporary, process_group=self.group)
-                work = written.result
-            else:
-                copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
-                work = functools.partial(dcp.save, copies, checkpoint_id=temporary, no_dist=True)
-        except OSError as error:
-            self.failure = step, error
+        if not self._together(step, functools.partial(self._open, temporary, plain)):
             self._raise_failure()
+        writer = DiskWriter(temporary)
+        if self.group is not None:
+            work = dcp.async_save(tensors, storage_writer=writer, process_group=self.group).result
+        else:
+            copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
+            work = functools.partial(dcp.save, copies, storage_writer=writer, no_dist=True)
         self.writing = threading.Thread(target=self._finish, args=(step, temporary, work))
         self.writing.start()
 
-    def _finish(self, step: int, temporary: Path, work) -> None:
+    def _open(self, temporary: Path, plain: Flat) -> None:
+        if self.rank == 0:
+            remove(temporary)
+            temporary.mkdir(parents=True)
+            (temporary / PLAIN).write_text(json.dumps(plain))
+
+    def _finish(self, step: int, temporary: Path, work: Callable[[], object]) -> None:
+        if self._together(step, functools.partial(self._write, temporary, work)):
+            self._together(step, functools.partial(self._publish, temporary, self.folder / f"{step:08d}"))
+
+    def _write(self, temporary: Path, work: Callable[[], object]) -> None:
+        work()
+        mine = [path for path in temporary.iterdir() if path.name.startswith(f"__{self.rank}_")]
+        if self.rank == 0:
+            mine += [temporary / PLAIN, temporary / ".metadata"]
+        write_sums(temporary, self.rank, mine)
+
+    def _publish(self, temporary: Path, final: Path) -> None:
+        if self.rank == 0:
+            remove(final)
+            temporary.rename(final)
+            for old in self.steps()[: -self.keep]:
+                if not (self.archive_every and old % self.archive_every == 0):
+                    remove(self.folder / f"{old:08d}")
+
+    def _together(self, step: int, work: Callable[[], None]) -> bool:
+        """Do a part of a save; whether it went well on every rank. If not, every rank has a failure to raise."""
+        error, reason = None, None
         try:
             work()
-            mine = [path for path in temporary.iterdir() if path.name.startswith(f"__{self.rank}_")]
-            if self.rank == 0:
-                mine += [temporary / PLAIN, temporary / ".metadata"]
-            write_sums(temporary, self.rank, mine)
-            if self.group is not None:
-                dist.barrier(self.group)
-            if self.rank == 0:
-                final = self.folder / f"{step:08d}"
-                remove(final)
-                temporary.rename(final)
-                for old in self.steps()[: -self.keep]:
-                    if not (self.archive_every and old % self.archive_every == 0):
-                        remove(self.folder / f"{old:08d}")
-        except BaseException as error:
-            self.failure = step, error
+        except (Exception, dcp.CheckpointException) as caught:  # the latter is no Exception
+            refusal = disk_error(caught)
+            error, reason = caught, reason_of(refusal) if refusal else ""
+        found = self._anywhere(reason)
+        if found is not None:
+            self.failure = step, found, error
+        return found is None
 
     def wait(self) -> None:
         """Until what is being written is whole. Raises UserError if it cannot be."""
@@ -109,12 +121,11 @@ class Checkpointer:
     def _raise_failure(self) -> None:
         if self.failure is None:
             return
-        (step, error), self.failure = self.failure, None
+        (step, reason, error), self.failure = self.failure, None
         if self.rank == 0:
             shutil.rmtree(self.folder / f".{step:08d}.part", ignore_errors=True)
-        reason = _disk_error(error)
-        if reason is None:
-            raise error
+        if not reason:
+            raise error or RuntimeError(f"another rank could not write the checkpoint of step {step}")
         raise UserError(
             f"the checkpoint of step {step} could not be written to {str(self.folder)!r} ({reason}): make room and "
             "start again; older checkpoints are untouched"
@@ -123,8 +134,13 @@ class Checkpointer:
     def resume(self) -> int:
         """Load the newest checkpoint that is undamaged; returns the number of steps done (0 if there is none).
 
-        Damaged ones are named and passed over. Raises UserError if all are damaged.
+        Damaged and half-written ones are named and passed over. Raises UserError if all are damaged, or if the newest
+        does not fit the networks.
         """
+        if self.rank == 0:
+            for path in sorted(self.folder.glob(".*.part")):
+                print(f"checkpoint {path} was not finished: passed over", flush=True)
+                remove(path)
         steps = self.steps()
         for step in reversed(steps):
             path = self.folder / f"{step:08d}"
@@ -153,8 +169,14 @@ class Checkpointer:
         plain = json.loads((path / PLAIN).read_text())
         step = plain.pop("step")
         state = nested({**tensors, **plain})
-        for name, thing in self.stateful.items():
-            thing.load_state_dict(state[name])
+        try:
+            for name, thing in self.stateful.items():
+                thing.load_state_dict(state[name])
+        except (KeyError, RuntimeError) as error:  # an unknown name, or another shape
+            raise UserError(
+                f"checkpoint {str(path)!r} holds other networks than this configuration ({error}): train in another "
+                "run.dir, or with the settings the run began with"
+            ) from error
         return step
 
 
@@ -191,15 +213,3 @@ def nested(flat: Flat) -> dict:
             node = node.setdefault(part, {})
         node[last] = value
     return state
-
-
-def _disk_error(error: BaseException | None) -> str | None:
-    """Why the disk refused, if that is behind an error, also where ranks' errors are wrapped in one."""
-    if error is None:
-        return None
-    if isinstance(error, OSError):
-        return "no space left on the device" if error.errno == errno.ENOSPC else str(error.strerror or error)
-    failures = getattr(error, "failures", None)
-    if failures:
-        return next((found for one, _ in failures.values() if (found := _disk_error(one))), None)
-    return _disk_error(error.__cause__ or error.__context__)

@@ -2,11 +2,14 @@
 
 import copy
 import functools
+import resource
+import types
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from seedvr2.errors import UserError
 from seedvr2.optim.trainee import Trainee
 from seedvr2.parallel.mesh import Mesh, Parallelism
 from seedvr2.parallel.shard import parallelize
@@ -55,6 +58,26 @@ def train_and_save(folder: str, settings: dict) -> tuple[dict, list[float]]:
     if dist.is_initialized():
         dist.barrier()
     return state, after
+
+
+def save_without_room(folder: str, poor: int) -> tuple[str, list[int]]:
+    """What is raised when one rank cannot write its files after a checkpoint that all could, and what is left."""
+    value = torch.zeros(2**18)
+    thing = types.SimpleNamespace(state_dict=lambda: {f"value{dist.get_rank()}": value})
+    checkpoint = Checkpointer(Path(folder), {"thing": thing})
+    checkpoint.save(1)
+    checkpoint.wait()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if dist.get_rank() == poor:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        checkpoint.save(2)
+        checkpoint.wait()
+    except UserError as error:
+        return str(error), checkpoint.steps()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    return "nothing", checkpoint.steps()
 
 
 def load_and_go_on(folder: str, settings: dict) -> tuple[dict, list[float]]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.parallel.saving import load_and_go_on, train_and_save
+from tests.parallel.saving import load_and_go_on, save_without_room, train_and_save
 
 SETTINGS = {"sequence": 2}
 
@@ -39,3 +39,12 @@ def test_a_single_process_holds_the_same_tensors(saved):
     assert same(found, state)
     assert losses == pytest.approx(after, rel=1e-5)
     assert len([key for key in found if "optimizer" in key]) > 50
+
+
+@pytest.mark.parametrize("poor", [0, 1])
+def test_a_rank_without_room_stops_all_ranks_with_the_same_sentence(ranks, tmp_path, poor):
+    for sentence, steps in ranks(2)(save_without_room, str(tmp_path), poor):
+        assert "step 2 could not be written" in sentence
+        assert "File too large" in sentence
+        assert steps == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]

@@ -1,6 +1,7 @@
 """Checkpoints: the newest whole one, and no more of them than wanted."""
 
 import errno
+import resource
 
 import pytest
 import torch
@@ -91,6 +92,41 @@ def test_only_damaged_checkpoints_are_no_fresh_start(tmp_path):
     flip(next((tmp_path / "00000001").glob("*.distcp")))
     with pytest.raises(UserError, match="damaged"):
         Checkpointer(tmp_path, {"counter": Counter()}).resume()
+
+
+def test_a_half_written_checkpoint_is_named_and_removed(tmp_path, capsys):
+    saved(tmp_path, 1, 10)
+    (tmp_path / "00000001").rename(tmp_path / ".00000001.part")
+    assert Checkpointer(tmp_path, {"counter": Counter()}).resume() == 0
+    assert "00000001.part was not finished" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
+    class Other(Counter):
+        def load_state_dict(self, state):
+            self.value = state["weight"]
+
+    saved(tmp_path, 1, 10)
+    with pytest.raises(UserError, match="holds other networks than this configuration"):
+        Checkpointer(tmp_path, {"counter": Other()}).resume()
+
+
+def test_a_file_that_cannot_grow_is_told_and_leaves_older_checkpoints(tmp_path):
+    saved(tmp_path, 1, 1)
+    large = Counter()
+    large.value = torch.zeros(2**18)
+    checkpoint = Checkpointer(tmp_path, {"counter": large})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        checkpoint.save(2)
+        with pytest.raises(UserError, match=r"step 2 could not be written .*File too large"):
+            checkpoint.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+    assert Checkpointer(tmp_path, {"counter": Counter()}).resume() == 1
 
 
 def test_a_full_disk_is_told_and_leaves_older_checkpoints(tmp_path, monkeypatch):
