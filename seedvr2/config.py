@@ -16,7 +16,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from seedvr2.errors import UserError
@@ -44,8 +44,13 @@ def load(name: str, overrides: Sequence[str] = (), *, extra: Path | None = None)
         raise UserError(f"configuration: {_one_line(error)}") from error
 
 
-def plain(config: DictConfig) -> dict:
-    """Resolved config as plain containers. Raises UserError for unresolvable or missing (`???`) values."""
+def plain(config: DictConfig, *, missing: str | None = None) -> dict:
+    """Resolved config as plain containers; `missing` takes the place of values that have to be given (`???`).
+
+    Raises UserError for unresolvable values, and for missing ones that nothing replaces.
+    """
+    if missing is not None:
+        config = OmegaConf.create(_filled(OmegaConf.to_container(config, resolve=False), missing))
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -55,6 +60,14 @@ def plain(config: DictConfig) -> dict:
         ) from error
     except OmegaConfBaseException as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
+
+
+def _filled(node, value: str):
+    if isinstance(node, Mapping):
+        return {key: _filled(part, value) for key, part in node.items()}
+    if isinstance(node, list):
+        return [_filled(part, value) for part in node]
+    return value if node == MISSING else node
 
 
 def build(node, where: str = "config", *, allowed: tuple[str, ...] = ALLOWED):

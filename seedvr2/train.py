@@ -13,10 +13,12 @@ from seedvr2.errors import UserError, main_guard
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.watch import Watch
 from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.plan.checks import check
+from seedvr2.training.plan.report import plan
 from seedvr2.training.tracker import Tracker
 from seedvr2.training.trainer import Interrupted, Trainer
 
-USED = {"run", "stages", "track", "parallel"}  # built here; the other keys are parts that these refer to
+USED = {"run", "stages", "track", "parallel", "plan", "gpu"}  # built here; the other keys are parts that these refer to
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,13 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
     options = parser.parse_args(arguments)
     with main_guard("seedvr2.train"):
-        settings = config.plain(config.load("train", options.overrides, extra=options.config_dir))
+        composed = config.load("train", options.overrides, extra=options.config_dir)
+        planning = composed.get("plan", False)
+        if not isinstance(planning, bool):
+            raise UserError(f"plan is {planning!r}: use true or false")
+        settings = config.plain(composed, missing="not-given" if planning else None)
         if options.cfg:
             print(yaml.safe_dump(settings, sort_keys=False), end="")
             return
         run, stages, track, parallel = build(settings)
+        if planning:
+            gpu = config.build(settings["gpu"], "gpu")
+            for line in plan(stages, parallel, gpu, half=settings["run"]["precision"] != "fp32"):
+                print(line, flush=True)
+            return
         weights = Catalogue(run.weights)
         runtime = Runtime.start(parallel, cpu=run.device.type == "cpu")
+        check(stages, parallel, runtime.world)
         run.start(settings, main=runtime.main)
         runtime.wait()
         tracker = Tracker(run.folder, **track, main=runtime.main, average=runtime.average)
@@ -61,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def build(settings: dict):
     """Run, stages and tracker arguments from a plain config; raises UserError for any key that nothing takes."""
     for name, part in settings.items():
-        if name not in USED - {"run", "parallel"} and not (isinstance(part, dict) and "_target_" in part):
+        if name not in USED - {"run", "parallel", "gpu"} and not (isinstance(part, dict) and "_target_" in part):
             raise UserError(
                 f"configuration: {name!r} is not a part of the training config: it needs a _target_, or remove it"
             )

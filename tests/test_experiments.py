@@ -1,19 +1,31 @@
 """The experiments of the paper: they compose, their networks have the paper's sizes, their values are the paper's."""
 
 import functools
+import json
 
 import pytest
 import torch
 
 from seedvr2 import config, train
+from seedvr2.errors import UserError
 from seedvr2.losses.adversarial import NonSaturating, RpGAN
 from seedvr2.models.windows import fixed_window
 from seedvr2.parallel.mesh import Parallelism
+from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.plan.report import plan
 
 LADDER = [f"ablation/{name}" for name in ("nonsat_r1", "rpgan_r1_r2", "plus_l1", "plus_features", "plus_distill")]
 NAMES = ["vae", "base_7b", "base_3b", "distill_7b", "apt_7b", "apt_3b", *LADDER, "ablation/fixed_window"]
 SIZES = {"7b": 8_239_607_872, "3b": 3_391_475_776}
+DISCRIMINATORS = {"7b": 8_579_251_968, "3b": 3_627_319_040}  # without the output layers, with three heads
+CRITIC = "stage@stages.apt=apt_teacher_critic"
 CHAIN = [f"distill_{n}to{n // 2}" for n in (64, 32, 16, 8, 4, 2)]
+
+
+def toy(size: str) -> list[str]:
+    """Overrides that make an experiment of the paper small enough for a CPU."""
+    parts = [f"model={size}", f"vae={size}", "prompts=learned", "data=procedural", "degradation=light"]
+    return [*parts, "parallel=single", "run.threads=1", "run.precision=fp32"]
 
 
 @functools.cache
@@ -52,16 +64,32 @@ def test_batches_can_be_shared_by_the_data_ranks_of_the_mesh(name):
             assert shape.height % 16 == shape.width % 16 == 0
 
 
+def fits(gpu: str, experiment: str, *overrides: str) -> bool:
+    """Whether a plan is made; a refusal is an error."""
+    stages, parallel = composed(experiment, "run.dir=unused", *overrides)
+    described = config.plain(config.load("train", [f"gpu={gpu}", "run.dir=unused"]))["gpu"]
+    return bool(list(plan(stages, parallel, config.build(described))))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_fits_the_gpus_of_the_paper(name):
+    assert fits("h100_80gb", name)
+
+
+@pytest.mark.parametrize("method", ["finetune", "finetune_gan"])
+def test_fine_tuning_fits_one_gpu_of_24_gb(method):
+    assert fits("rtx4090_24gb", "finetune_3b_lora", "run.weights=w", f"stage@stages.finetune={method}")
+
+
 def test_stages_of_the_final_models():
     assert [stage.name for stage in composed("apt_7b")[0]] == [*CHAIN, "apt"]
     assert [stage.name for stage in composed("apt_3b")[0]] == [*CHAIN, "apt"]
     assert [stage.iterations for stage in composed("apt_7b")[0]] == [10_000] * 6 + [20_000]
 
 
-GENERATORS = [("base_7b", "7b"), ("base_3b", "3b"), ("distill_7b", "7b"), ("apt_3b", "3b")]
-
-
-@pytest.mark.parametrize(("name", "size"), GENERATORS)
+@pytest.mark.parametrize(
+    ("name", "size"), [("base_7b", "7b"), ("base_3b", "3b"), ("distill_7b", "7b"), ("apt_3b", "3b")]
+)
 def test_generators_have_the_papers_size(name, size):
     assert parameters(name, 0, "generator") == SIZES[size]
 
@@ -70,9 +98,28 @@ def test_discriminators_are_of_the_generators_class_unless_asked():
     for name, size, overrides in (
         ("apt_7b", "7b", ()),
         ("apt_3b", "3b", ()),
-        ("apt_3b", "7b", ("stage@stages.apt=apt_teacher_critic",)),
+        ("apt_3b", "7b", (CRITIC,)),
     ):
-        assert 1.0 < parameters(name, 6, "discriminator", *overrides) / SIZES[size] < 1.08
+        assert parameters(name, 6, "discriminator", *overrides) == DISCRIMINATORS[size]
+
+
+def test_one_override_gives_the_3b_a_discriminator_of_the_7b_and_changes_nothing_else():
+    usual = ["+experiment=apt_3b", "data.root=d"]
+    small, large = (config.plain(config.load("train", [*usual, *more])) for more in ((), (CRITIC,)))
+    for settings, width, weights in ((small, 2560, "base/generator"), (large, 3072, "initial/teacher")):
+        apt = settings["stages"]["apt"]["objective"]
+        assert apt.pop("discriminator")["trunk"]["width"] == width
+        assert apt.pop("discriminator_weights") == weights
+    assert small == large
+
+
+def test_vae_and_prompts_are_the_released_ones():
+    for name in ("base_7b", "apt_3b"):
+        with torch.device("meta"):
+            vae = composed(name)[0][-1].feed.keywords["vae"]()
+        assert sum(parameter.numel() for parameter in vae.parameters()) == 250_648_227
+        assert parameters(name, 0, "prompts") == (58 + 64 + 58) * 5120
+    assert parameters("vae", 0, "vae") == 250_648_227
 
 
 def test_the_3b_is_taught_by_the_7b_in_the_first_division_only():
@@ -92,7 +139,13 @@ def test_values_that_the_paper_gives():
     for stage in stages:
         settings = recipe(stage)["optim"].keywords
         assert (settings["lr"], settings["weight_decay"]) == (1e-6, 0.01)
+    assert apt["optim"].keywords["betas"][0] == 0
     assert recipe(composed("base_7b")[0][0])["ema"] == 0.9998
+
+
+def test_the_optimizer_of_apt_is_one_override_away():
+    optim = recipe(composed("apt_7b", "optim@stages.apt.objective.optim=rmsprop")[0][6])["optim"]
+    assert (optim.func, optim.keywords["alpha"]) == (torch.optim.RMSprop, 0.9)
 
 
 def test_clips_grow_from_images_to_a_hundred_frames():
@@ -124,10 +177,44 @@ def test_fixed_windows_are_in_both_players():
 
 
 @pytest.mark.parametrize("name", ["ablation/plus_l1", "ablation/plus_distill"])
-def test_a_rung_runs_at_toy_size_up_to_its_missing_weights(name, tmp_path, capsys):
-    toy = ["model=debug", "vae=debug", "prompts=learned", "data=procedural", "degradation=light", "parallel=single"]
-    free = ["parallel.replicate=null", "parallel.shard=null", f"run.dir={tmp_path}/run", "run.threads=1"]
+def test_a_rung_without_weights_says_where_to_get_them(name, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
-        train.main([f"+experiment={name}", *toy, *free])
+        train.main([f"+experiment={name}", *toy("debug"), f"run.dir={tmp_path}/run"])
     assert caught.value.code == 2
     assert "seedvr_ema_7b.pth" in capsys.readouterr().err
+
+
+def test_a_rung_runs_at_toy_size(tmp_path):
+    weights = ", ".join(f"{name}: seedvr2/assets/tiny/{name}.safetensors" for name in ("generator", "vae", "prompts"))
+    short = ["stages.apt.iterations=1", "stages.apt.preview_every=0", f"run.dir={tmp_path}/run"]
+    train.main(["+experiment=ablation/plus_l1", *toy("tiny"), *short, f"run.weights={{{weights}}}"])
+    record = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
+    assert record["apt/g/l1"] > 0
+    assert "apt/g/features" not in record
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "given", "named"),
+    [
+        ("distill_7b", 0, (), "'generator'"),
+        ("apt_7b", 0, (), "'generator'"),
+        ("apt_7b", 6, ("generator",), "'prompts'"),
+        ("apt_3b", 0, ("generator", "prompts"), "'initial/teacher'"),
+        ("apt_3b", 0, ("teacher", "prompts"), "'generator'"),
+        ("base_7b", 0, (), "'prompts'"),
+        ("base_3b", 0, (), "'prompts'"),
+        ("ablation/plus_features", 0, (), "'generator'"),
+    ],
+)
+def test_missing_weights_are_named_before_a_large_network_is_built(name, stage, given, named, tmp_path):
+    def refuse(name, recipe, weights=None, **settings):
+        assert name == "prompts", f"{name} was built"
+        return recipe()
+
+    for network in given:
+        (tmp_path / f"{network}.pth").touch()
+    weights = Catalogue({network: str(tmp_path / f"{network}.pth") for network in given})
+    chosen = composed(name)[0][stage]
+    with pytest.raises(UserError, match=named) as caught:
+        chosen.objective(build=refuse, weights=weights, iterations=chosen.iterations)
+    assert "run.weights" in str(caught.value)

@@ -57,11 +57,10 @@ class Distillation:
         grid_shift: float = 1.0,
     ):
         purpose = "distillation needs a multi-step generator"
-        teacher_file = weights.require(teacher_weights, purpose=purpose)
-        self.teacher = build("teacher", teacher or generator, teacher_file, trainable=False)
-        student_file = weights.require(student_weights, purpose=purpose)
-        self.generator = build("generator", generator, student_file)
-        self.prompts = build("prompts", prompts, weights.require("prompts", purpose=purpose), trainable=False)
+        files = [weights.require(name, purpose=purpose) for name in (teacher_weights, student_weights, "prompts")]
+        self.teacher = build("teacher", teacher or generator, files[0], trainable=False)
+        self.generator = build("generator", generator, files[1])
+        self.prompts = build("prompts", prompts, files[2], trainable=False)
         self.recipes = {"generator": generator, "prompts": prompts}
         self.student = Trainee(
             {"generator": self.generator},

@@ -1,5 +1,6 @@
 """Fine-tuning of a one-step generator by LoRA: it stays a one-step generator, and its weights stay frozen."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -162,12 +163,16 @@ class Finetuning:
             share_frozen(discriminator.trunk, self.generator.trunk)
         self.stateful, self.averaged = self.method.stateful, self.method.averaged
         self.step, self.preview = self.method.step, self.method.preview
+        for name in ("diagnose", "validate"):
+            if hasattr(self.method, name):
+                setattr(self, name, getattr(self.method, name))
 
     @classmethod
     def workload(cls, *, generator: Recipe, lora: Lora, method: functools.partial, **_) -> Workload:
         """What a step computes, from the arguments of the constructor."""
         recipe = functools.partial(adapted, recipe=generator, lora=lora)
-        return method.func.workload(**method.keywords, generator=recipe)
+        work = method.func.workload(**method.keywords, generator=recipe)
+        return dataclasses.replace(work, borrowed=[name for name in work.networks if name == "discriminator"])
 
     def facts(self) -> dict:
         """What the adapters' file says about them."""

@@ -55,11 +55,11 @@ class FlowMatching:
     ):
         self.recipes = {"generator": generator, "prompts": prompts}
         first = start_as_copy if start == "copy" else None
-        self.generator = build("generator", generator, weights.find("generator"), start=first)
         self.prompts = build("prompts", prompts, weights.find("prompts"))
-        networks = {"generator": self.generator, "prompts": self.prompts}
         if not any(table.requires_grad for table in self.prompts.parameters()):
             weights.require("prompts", purpose="these prompts are fixed and must come from a file")
+        self.generator = build("generator", generator, weights.find("generator"), start=first)
+        networks = {"generator": self.generator, "prompts": self.prompts}
         self.student = Trainee(
             networks, optimizer=optim, total=iterations, schedule=schedule, max_norm=max_norm, ema=ema
         )
@@ -75,8 +75,8 @@ class FlowMatching:
     ) -> Workload:
         """What a step computes, from the arguments of the constructor."""
         return Workload(
-            networks={"generator": generator},
-            learners=[Learner("generator", optim, averaged=ema is not None)],
+            networks={"generator": generator, "prompts": prompts},
+            learners=[Learner(name, optim, averaged=ema is not None) for name in ("generator", "prompts")],
             updates={"generator": [Pass("generator", grad="weights")]},
             prompts=prompts,
         )

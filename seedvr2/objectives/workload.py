@@ -35,7 +35,7 @@ class Workload:
     """A step. networks: recipes by name. learners: who learns; all other networks are frozen.
 
     updates: by name, the passes of each update in their order. prompts: recipe of the text embeddings, None without
-    text. pixels: the networks eat frames, not latents.
+    text. pixels: the networks eat frames, not latents. borrowed: networks whose frozen weights are another's.
     """
 
     networks: Mapping[str, Recipe]
@@ -43,4 +43,5 @@ class Workload:
     updates: Mapping[str, Sequence[Pass]]
     prompts: Recipe | None = None
     pixels: bool = False
+    borrowed: Sequence[str] = field(default=())
     left_out: Sequence[str] = field(default=())  # parts too small to be priced, by name

@@ -53,6 +53,7 @@ class Catalogue:
             raise UserError(
                 f"{purpose}, but there are no weights {' or '.join(map(repr, names))}: run a base stage before, or set "
                 "run.weights to a base export of this project or to a released multi-step SeedVR file "
-                f"(seedvr_ema_3b.pth or seedvr_ema_7b.pth, with {RELEASED_VAE} and {POSITIVE} beside it)"
+                f"(seedvr_ema_3b.pth or seedvr_ema_7b.pth, with {RELEASED_VAE} and {POSITIVE} beside it), or name "
+                f"a file for each network: run.weights={{{', '.join(f'{name}: FILE' for name in NETWORKS)}}}"
             )
         return found
