@@ -73,11 +73,12 @@ class AdversarialPostTraining:
         condition_noise: ConditionNoise | None = None,
     ):
         purpose = "adversarial post-training needs a generator to start from"
-        self.generator = build("generator", generator, weights.require(generator_weights, purpose=purpose))
-        self.prompts = build("prompts", prompts, weights.require("prompts", purpose=purpose), trainable=False)
+        start, words = (weights.require(name, purpose=purpose) for name in (generator_weights, "prompts"))
         trunk = weights.require(
             discriminator_weights, "initial/generator", purpose="the discriminator starts from a base"
         )
+        self.generator = build("generator", generator, start)
+        self.prompts = build("prompts", prompts, words, trainable=False)
         self.discriminator = build("discriminator", discriminator, trunk)
         self.recipes = {"generator": generator, "discriminator": discriminator, "prompts": prompts}
         shared = {"total": iterations, "schedule": schedule, "max_norm": None}
@@ -166,12 +167,53 @@ class AdversarialPostTraining:
         loss = gan + sum(self.terms[name].weight * part for name, part in parts.items())
         return loss, {"gan": gan, **parts}
 
+    def diagnose(self, batches: Sequence[Batch]) -> Metrics:
+        """How hard each weighted generator loss pulls at the generated latents x; trains nothing.
+
+        `fake_grad_norm/<loss>`: norm over one clip's latents of the gradient of that clip's loss, mean over clips (of
+        one size). `fake_grad_norm/gan_share`: that of `gan` over the sum of all. With the draws of the generator's
+        update and the present weights.
+        """
+        found = [self._pulls(batch) for batch in batches]
+        return {f"fake_grad_norm/{name}": sum(pulls[name] for pulls in found) / len(found) for name in found[0]}
+
+    def _pulls(self, batch: Batch) -> Metrics:
+        condition, noise, timesteps = self._draw(batch, "g")
+        with torch.no_grad():
+            fake = self.generate(condition, noise)
+            real_logits, real_features = self.judge(batch.hq, condition, timesteps)
+        norms = {}
+        with frozen(self.discriminator):
+            for name in (*self.terms, "gan"):
+                # One forward pass each: what selective recomputation keeps serves one backward pass only.
+                clips = [clip.detach().requires_grad_() for clip in fake]
+                logits, features = self.judge(clips, condition, timesteps)
+                if name == "gan":
+                    loss = self.gan.generator(logits, real_logits)
+                else:
+                    pair = Comparison(pack(clips), pack(batch.hq), logits, real_logits, features, real_features)
+                    loss = self.terms[name].weight * self.terms[name].loss(pair)
+                gradients = torch.autograd.grad(loss, clips)
+                # Losses are means over clips; `len` makes it the clip's own loss, whatever it was batched with.
+                norms[name] = len(clips) * torch.stack([gradient.float().norm() for gradient in gradients])
+        share = norms["gan"] / sum(norms.values()).clamp_min(1e-30)
+        return {name: norm.mean() for name, norm in norms.items()} | {"gan_share": share.mean()}
+
+    def validate(self, batch: Batch, made: list[Tensor]) -> Metrics:
+        """margin: mean logit gap of clean and made latents, to compare with that of the clips trained on."""
+        condition, timesteps = plain_condition(batch, self.prompts("positive")), self._timesteps(batch, "validation/t")
+        logits, _ = self.judge([*batch.hq, *made], condition.repeated(2), timesteps.repeat(2))
+        real, false = logits.chunk(2)
+        return {"margin": (real - false).mean()}
+
     def _draw(self, batch: Batch, player: str) -> tuple[Condition, list[Tensor], Tensor]:
         """Fresh condition noise, text, z and discriminator timestep for one player's update."""
         condition = training_condition(batch, self.prompts, self.odds, self.condition_noise, f"{player}/condition")
-        times = [TOTAL * shifted(draw, self.timestep_shift) for draw in batch.uniform(f"{player}/t")]
-        noise = batch.normal(f"{player}/noise")
-        return condition, noise, torch.tensor(times, dtype=torch.float32, device=noise[0].device)
+        return condition, batch.normal(f"{player}/noise"), self._timesteps(batch, f"{player}/t")
+
+    def _timesteps(self, batch: Batch, purpose: str) -> Tensor:
+        times = [TOTAL * shifted(draw, self.timestep_shift) for draw in batch.uniform(purpose)]
+        return torch.tensor(times, dtype=torch.float32, device=batch.hq[0].device)
 
     def preview(self, batch: Batch) -> list[Tensor]:
         """Restore in one step."""

@@ -50,7 +50,11 @@ class Exported(NamedTuple):
 
 
 class Objective(Protocol):
-    """A training method. It owns its trainees, and one `step` updates them all."""
+    """A training method. It owns its trainees, and one `step` updates them all.
+
+    It may also have `diagnose(batches) -> Metrics`, measured now and then on the batches of a step, and
+    `validate(batch, made) -> Metrics`, on the clips of `preview` and what it made of them; neither trains.
+    """
 
     stateful: Mapping[str, object]  # trainees and other things with state_dict and load_state_dict, by name
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seedvr2.data.batch import Batch
+from seedvr2.data.batch import Batch, Size
 from seedvr2.data.loader import batches
 from seedvr2.data.pairs import Pair, Pairs
 from seedvr2.errors import UserError
 from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
+from seedvr2.models.patch import token_sizes
 from seedvr2.objectives.objective import Recipe, Weights
 from seedvr2.parallel.history import SplitCodec
 from seedvr2.randomness import Draws, Key, seed_of, torch_generator
@@ -18,13 +19,15 @@ from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.weights import read_metadata
 
 PREVIEWS = 4
+CHUNK = 2  # latent frames in a pass through the VAE
 Clips = list[tuple[Tensor, Tensor]]  # (HQ, LQ), each (T, 3, H, W) in [-1, 1]
 
 
 class PixelFeed:
     """Clean clips (T, 3, H, W) in [-1, 1].
 
-    pairs: recipe of the data. workers: loader processes.
+    pairs: recipe of the data. workers: loader processes. validation: recipe of the data that previews are drawn from,
+    null: that of training.
     """
 
     def __init__(
@@ -37,8 +40,10 @@ class PixelFeed:
         stage: str,
         memory: dict,
         workers: int = 0,
+        validation: Callable[[], Pairs] | None = None,
     ):
         self.pairs = pairs()
+        self.validation = validation() if validation else self.pairs
         self.mesh = build.runtime.mesh
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
 
@@ -50,7 +55,7 @@ class PixelFeed:
 
     def preview(self) -> tuple[Batch, Clips]:
         """The same few samples at every call, as a batch and as clips."""
-        clips = [pair for _, pair in preview_pairs(self.pairs, self.seed)]
+        clips = [pair for _, pair in preview_pairs(self.validation, self.seed)]
         hq = [clip.hq.to(self.device) for clip in clips]
         draws = sample_draws(self.seed, "preview", 0, range(len(hq)))
         return Batch(hq, hq, draws), [(clip.hq, clip.lq) for clip in clips]
@@ -59,6 +64,10 @@ class PixelFeed:
         """Results of an objective as clips (T, 3, H, W)."""
         return results
 
+    def grids(self, batch: Batch) -> list[tuple]:
+        """One entry per clip; there are no tokens."""
+        return [()] * len(batch.hq)
+
 
 class LatentFeed:
     """Clean and degraded clips as latents (t, h, w, 16) of a frozen VAE.
@@ -66,7 +75,8 @@ class LatentFeed:
     vae: recipe; its weights are those of the VAE stage or of `run.weights.vae`. workers: loader processes.
     pool: draw from this many batches of distinct samples per shape and remember their latents, so that later steps and
     stages cost no decoding, degrading and encoding (null: every sample is new). Pooled samples are drawn in the
-    training process.
+    training process. validation: recipe of the data that previews are drawn from, null: that of training. chunk:
+    latent frames of a clip that pass through the VAE at once (bounds its memory, changes no result).
     """
 
     def __init__(
@@ -81,11 +91,15 @@ class LatentFeed:
         memory: dict,
         workers: int = 0,
         pool: int | None = None,
+        validation: Callable[[], Pairs] | None = None,
+        chunk: int = CHUNK,
     ):
         self.pairs = pairs()
+        self.validation = validation() if validation else self.pairs
         path = weights.require("vae", purpose="latents need a VAE")
         self.mesh = build.runtime.mesh
-        self.codec = LatentCodec(build("vae", vae, path, trainable=False), scale=latent_scale(path))
+        frozen = build("vae", vae, path, trainable=False)
+        self.codec = LatentCodec(frozen, scale=latent_scale(path), chunk=chunk)
         if self.mesh.sequence is not None:
             self.codec = SplitCodec(self.codec, self.mesh.sequence)
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
@@ -138,7 +152,7 @@ class LatentFeed:
 
     def preview(self) -> tuple[Batch, Clips]:
         """The same few samples at every call, as a batch and as clips."""
-        pairs = preview_pairs(self.pairs, self.seed)
+        pairs = preview_pairs(self.validation, self.seed)
         latents = [self.encode(key, clip) for key, clip in pairs]
         hq, lq = ([latent.to(self.device) for latent in side] for side in zip(*latents, strict=True))
         batch = Batch(hq, lq, sample_draws(self.seed, "preview", 0, range(len(hq))))
@@ -148,6 +162,10 @@ class LatentFeed:
     def frames(self, results: list[Tensor]) -> list[Tensor]:
         """Latents of an objective as clips (T, 3, H, W)."""
         return [self.codec.decode(latent) for latent in results]
+
+    def grids(self, batch: Batch) -> list[Size]:
+        """Token grid of each clip."""
+        return token_sizes(batch.sizes)
 
 
 def fresh_clips(

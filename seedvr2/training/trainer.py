@@ -1,10 +1,8 @@
 """The trainer: runs stages one after the other. It knows nothing of what they train."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
-
+from seedvr2.io.images import write_image
 from seedvr2.optim.trainee import Diverged
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
@@ -12,10 +10,12 @@ from seedvr2.parallel.watch import Watch
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.checkpoint import Checkpointer
-from seedvr2.training.preview import psnr, write_sheet
+from seedvr2.training.plan.work import clip_flops
 from seedvr2.training.run import Run
+from seedvr2.training.speed import Speed, measured_peak
 from seedvr2.training.stage import Stage
 from seedvr2.training.tracker import Tracker
+from seedvr2.training.validation import validate
 from seedvr2.training.weights import export
 
 
@@ -51,13 +51,16 @@ class Trainer:
         """Train every stage that is not finished. Raises Interrupted after SIGTERM or SIGINT."""
         weights = self.weights
         memory: dict = {}  # feeds keep what later stages can use again
-        for stage in self.stages:
-            final = self.run.folder / stage.name / "final"
-            if self.runtime.of_main(final.is_dir()):
-                self.say(f"stage {stage.name} is finished: skipped")
-            else:
-                self.train(stage, weights, memory)
-            weights.add_stage(stage.name, final)
+        try:
+            for stage in self.stages:
+                final = self.run.folder / stage.name / "final"
+                if self.runtime.of_main(final.is_dir()):
+                    self.say(f"stage {stage.name} is finished: skipped")
+                else:
+                    self.train(stage, weights, memory)
+                weights.add_stage(stage.name, final)
+        finally:
+            self.tracker.close()
 
     def train(self, stage: Stage, weights: Catalogue, memory: dict) -> None:
         """Train one stage to its end and export its networks."""
@@ -81,12 +84,11 @@ class Trainer:
 
     def _run_steps(self, stage: Stage, objective, feed, checkpoint: Checkpointer) -> None:
         step = checkpoint.resume()
-        if self.runtime.main:
-            self.tracker.lines.rewind(stage.name, step)
+        self.tracker.rewind(stage.name, step)
         self.say(f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""))
-        samples = self.run.folder / stage.name / "samples"
+        speed = self.speed(stage, feed)
         self.watch.beat(f"stage {stage.name} step {step + 1}: waiting for data")
-        for batches in feed.batches(step, stage.iterations, stage.accumulate):
+        for batches in speed.waits(feed.batches(step, stage.iterations, stage.accumulate)):
             self.watch.beat(f"stage {stage.name} step {step + 1}: update")
             try:
                 with self.run.autocast():
@@ -97,15 +99,15 @@ class Trainer:
                 raise
             step += 1
             self.watch.beat(f"stage {stage.name} step {step}: recording and saving")
-            if stage.preview_every and (step % stage.preview_every == 0 or step == stage.iterations):
-                metrics = metrics | self.preview(objective, feed, samples / f"{step:08d}.png")
-            if self.tracker.due(step, stage.iterations):
-                self.tracker.log(stage.name, step, stage.iterations, metrics)
+            more = self.measure(stage, objective, feed, batches, step, speed)
+            if more or self.tracker.due(step, stage.iterations):
+                self.tracker.log(stage.name, step, stage.iterations, {**metrics, **more}, speed.read())
             number = self.runtime.largest(self.run.interrupted)
             if number or (stage.save_every and step % stage.save_every == 0):
-                checkpoint.save(step)
-                if number or self.run.device.type == "cpu":  # there, writing would only slow the next steps
-                    checkpoint.wait()
+                with speed.paused():
+                    checkpoint.save(step)
+                    if number or self.run.device.type == "cpu":  # there, writing would only slow the next steps
+                        checkpoint.wait()
             if number:
                 message = f"stopped in stage {stage.name} after step {step}: the same command continues"
                 raise Interrupted(message, number)
@@ -116,15 +118,33 @@ class Trainer:
         if self.runtime.main:
             print(line, flush=True)
 
-    @torch.no_grad()
-    def preview(self, objective, feed, path: Path) -> dict[str, float]:
-        """Score the fixed samples and write their picture."""
-        batch, clips = feed.preview()
-        with objective.averaged(), self.run.autocast():
-            results = feed.frames(objective.preview(batch))
-        if self.runtime.main:
-            write_sheet(
-                path, [[lq.cpu(), made.float().cpu(), hq.cpu()] for (hq, lq), made in zip(clips, results, strict=True)]
-            )
-        scores = [psnr(made.float().cpu(), hq) for (hq, _), made in zip(clips, results, strict=True)]
-        return {"preview_psnr": sum(scores) / len(scores)}
+    def speed(self, stage: Stage, feed) -> Speed:
+        """The clock of a stage. A share of the peak needs to know the peak, stated or measured, and the FLOPs."""
+        runtime = self.runtime
+        peak = self.tracker.peak or measured_peak(runtime.device)
+        return Speed(
+            runtime.device,
+            feed.grids,
+            flops=clip_flops(stage) if peak else None,
+            peak=peak,
+            data=runtime.mesh.data_size,
+            world=runtime.world,
+            largest=runtime.largest,
+        )
+
+    def measure(self, stage: Stage, objective, feed, batches: Sequence, step: int, speed: Speed) -> dict:
+        """What is only looked at now and then: what the objective diagnoses, and the fixed clips with their picture."""
+        found = {}
+        if self.tracker.terms_due(step) and hasattr(objective, "diagnose"):
+            with speed.paused(), self.run.autocast():
+                found |= objective.diagnose(batches)
+        if stage.preview_every and (step % stage.preview_every == 0 or step == stage.iterations):
+            with speed.paused():
+                scores, picture = validate(objective, feed, self.run.autocast)
+            found |= scores
+            if self.runtime.main:
+                folder = self.run.folder / stage.name / "samples"
+                folder.mkdir(parents=True, exist_ok=True)
+                write_image(folder / f"{step:08d}.png", picture)
+                self.tracker.show(stage.name, step, picture)
+        return found

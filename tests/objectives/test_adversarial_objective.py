@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seedvr2.data.batch import Batch
 from seedvr2.losses.adversarial import RpGAN
 from seedvr2.losses.matching import feature_matching, l1
 from seedvr2.models.discriminator import Discriminator
@@ -156,6 +157,62 @@ def test_each_player_draws_its_own_noise(make, make_batch):
     objective.step([make_batch()])
     d, g = objective.generator.calls
     assert not torch.equal(d[0][:, :16], g[0][:, :16])
+
+
+def test_pulls_are_the_gradients_that_the_generator_loss_has_at_each_clip(make, make_batch):
+    terms = {"l1": Term(l1, 0.1), "features": Term(feature_matching, 0.3)}
+    objective, batch = make(terms=terms), equal_clips(make_batch)
+    alone = {"gan": {}, **{name: {name: term} for name, term in terms.items()}}
+    norms = {}
+    for name, own in alone.items():
+        seen, single = [], make(terms=own, **({"gan": Silent("generator")} if name != "gan" else {}))
+        generate = single.generate
+        single.generate = lambda *args, f=generate, seen=seen: seen.extend(kept(f(*args))) or seen
+        with frozen(single.discriminator):
+            single.generator_loss(batch)[0].backward()
+        norms[name] = torch.stack([len(seen) * clip.grad.norm() for clip in seen])
+    found = objective.diagnose([batch])
+    for name, norm in norms.items():
+        assert found[f"fake_grad_norm/{name}"].item() == pytest.approx(norm.mean().item(), rel=1e-4)
+    share = (norms["gan"] / sum(norms.values())).mean()
+    assert found["fake_grad_norm/gan_share"].item() == pytest.approx(share.item(), rel=1e-4)
+
+
+def test_pulls_do_not_depend_on_how_clips_are_batched_and_train_nothing(make, make_batch):
+    objective, batch = make(), equal_clips(make_batch)
+    parts = [Batch(batch.hq[i : i + 1], batch.lq[i : i + 1], batch.draws[i : i + 1]) for i in range(2)]
+    together, apart = objective.diagnose([batch]), objective.diagnose(parts)
+    assert {name: value.item() for name, value in together.items()} == pytest.approx(
+        {name: value.item() for name, value in apart.items()}, rel=1e-4
+    )
+    parameters = [*objective.generator.parameters(), *objective.discriminator.parameters()]
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in parameters)
+    changed, untouched = objective.step([batch]), make().step([batch])
+    assert {k: v.item() for k, v in changed.items()} == {k: v.item() for k, v in untouched.items()}
+
+
+def test_margin_of_validation_is_the_gap_that_the_discriminator_sees(make, make_batch):
+    objective, batch = make(), make_batch()
+    with torch.no_grad():
+        worse = objective.validate(batch, [torch.zeros_like(clip) for clip in batch.hq])
+        assert objective.validate(batch, batch.hq)["margin"] == 0
+        swapped = batch._replace(hq=[torch.zeros_like(clip) for clip in batch.hq])
+        assert objective.validate(swapped, batch.hq)["margin"].item() == pytest.approx(-worse["margin"].item())
+    assert worse["margin"] != 0
+
+
+def equal_clips(make_batch) -> Batch:
+    """A batch whose clips have one size."""
+    batch = make_batch()
+    hq, lq = ([clip[:1, :2, :2].contiguous() for clip in side] for side in (batch.hq, batch.lq))
+    return batch._replace(hq=hq, lq=lq)
+
+
+def kept(clips: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The clips, which will keep their gradients."""
+    for clip in clips:
+        clip.retain_grad()
+    return clips
 
 
 def test_the_same_batch_gives_the_same_step_whatever_came_before(make, make_batch):

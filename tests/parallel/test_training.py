@@ -16,6 +16,7 @@ COUNTS = {"vae": 5, "base": 4, "distill": 3, "apt": 3}
 ARGUMENTS = [
     "+experiment=debug",
     "run.threads=1",
+    "track.terms_every=2",
     *(f"stages.{name}.iterations={count}" for name, count in COUNTS.items()),
     *(f"stages.{name}.save_every=2" for name in COUNTS),
     *(f"stages.{name}.preview_every={count}" for name, count in COUNTS.items()),

@@ -121,6 +121,27 @@ def test_previews_decode_to_the_size_of_their_clips(weights):
     assert same([hq for hq, _ in clips], [hq for hq, _ in latent.preview()[1]])
 
 
+@pytest.mark.parametrize("kind", [PixelFeed, LatentFeed])
+def test_previews_come_from_a_validation_set_of_its_own_and_stay_the_same(weights, kind):
+    def own():
+        return Pairs(ProceduralClips(), Degradation([TargetResize(interpolations={"area": 1.0})]), [Shape(5, 48, 32)])
+
+    apart, usual = feed(kind, weights, validation=own), feed(kind, weights)
+    clips = [hq for hq, _ in apart.preview()[1]]
+    assert {tuple(clip.shape) for clip in clips} == {(5, 3, 48, 32)}
+    assert same(flat(list(apart.batches(0, 2, 1))), flat(list(usual.batches(0, 2, 1))))
+    again = feed(kind, weights, stage="apt", validation=own)
+    assert same(clips, [hq for hq, _ in again.preview()[1]])
+    assert same(apart.preview()[0].hq, again.preview()[0].hq)
+
+
+def test_tokens_are_patches_of_latents(weights):
+    latent, pixels = feed(LatentFeed, weights), feed(PixelFeed, weights)
+    grids = {tuple(latent.grids(batch)) for (batch,) in latent.batches(0, 6, 1)}
+    assert grids == {((1, 2, 2),) * 4, ((2, 2, 3),) * 2}
+    assert {grid for (batch,) in pixels.batches(0, 6, 1) for grid in pixels.grids(batch)} == {()}
+
+
 def test_micro_batches_that_clips_cannot_fill_equally_are_refused(weights):
     with pytest.raises(UserError, match="accumulates 3 micro-batches"):
         list(feed(PixelFeed, weights).batches(0, 1, 3))

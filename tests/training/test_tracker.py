@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from seedvr2.errors import UserError
-from seedvr2.training.tracker import Console, JsonLines, Tracker
+from seedvr2.training.sinks import Console, JsonLines
+from seedvr2.training.tracker import Tracker
 
 
 def records(path) -> list[dict]:
@@ -34,6 +35,56 @@ def test_rewinding_drops_what_will_be_run_again_and_a_line_cut_off(tmp_path):
     tracker.log("base", 6, 9, {"loss": 2.0})
     assert records(tmp_path / "metrics.jsonl")[-1]["base/loss"] == 2.0
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_speed_goes_to_a_file_of_its_own_and_to_all_other_sinks(tmp_path):
+    seen = []
+
+    class Sink:
+        def log(self, record, total):
+            seen.append(record)
+
+    tracker = Tracker(tmp_path, sinks=[Sink()])
+    for step in (1, 2):
+        tracker.log("apt", step, 9, {"d/r1": 0.5}, {"speed/clips_per_second": 4.0})
+    tracker.rewind("apt", 1)
+    expected = {"metrics.jsonl": "apt/d/r1", "speed.jsonl": "apt/speed/clips_per_second"}
+    for name, key in expected.items():
+        (record,) = records(tmp_path / name)
+        assert set(record) == {"stage", "step", "time", key}
+    assert set(expected.values()) < set(seen[0])
+
+
+def test_ranks_average_once_per_record_and_only_the_main_one_writes(tmp_path):
+    calls = []
+
+    def average(values):
+        calls.append(values.tolist())
+        return values * 2
+
+    for main in (False, True):
+        tracker = Tracker(tmp_path, sinks=[refuse] if not main else [], main=main, average=average)
+        tracker.log("apt", 1, 9, {"loss": 1.0}, {"speed/mfu": 0.25})
+        tracker.rewind("apt", 1)
+        tracker.show("apt", 1, None)
+        assert (tmp_path / "metrics.jsonl").exists() == main
+    assert calls == [[1.0, 0.25]] * 2
+    assert records(tmp_path / "speed.jsonl")[0]["apt/speed/mfu"] == 0.5
+
+
+def refuse(folder):
+    raise AssertionError("a rank that does not write made a sink")
+
+
+def test_terms_are_measured_at_their_own_pace(tmp_path):
+    assert [step for step in range(1, 10) if Tracker(tmp_path, terms_every=4).terms_due(step)] == [4, 8]
+    assert not Tracker(tmp_path, terms_every=0).terms_due(0)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("terms_every", -1), ("peak", 0), ("peak", -2.0)])
+def test_settings_without_sense_are_refused(tmp_path, setting, value):
+    with pytest.raises(UserError, match=rf"track\.{setting} is {value}"):
+        Tracker(tmp_path, **{setting: value})
 
 
 def test_records_at_every_zeroth_step_are_refused(tmp_path):

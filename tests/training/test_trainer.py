@@ -70,12 +70,16 @@ class Counts:
 
     def preview(self):
         """One clip."""
-        clip = torch.zeros(1, 3, 8, 8)
+        clip = torch.zeros(1, 3, 16, 16)
         return [clip + 0.5], [(clip, clip)]
 
     def frames(self, results):
         """Results are frames already."""
         return results
+
+    def grids(self, batch):
+        """One clip without tokens."""
+        return [()]
 
 
 @pytest.fixture
@@ -120,8 +124,8 @@ def test_an_interrupt_saves_at_once_and_the_same_command_continues(make):
     trainer, run = make([stage(save_every=0)])
     real = trainer.tracker.log
 
-    def log(name, step, total, metrics):
-        real(name, step, total, metrics)
+    def log(name, step, *rest):
+        real(name, step, *rest)
         run.interrupted = step == 3
 
     trainer.tracker.log = log
@@ -150,9 +154,25 @@ def test_micro_batches_reach_the_objective_together(make):
 def test_previews_are_scored_and_drawn_on_schedule(make):
     trainer, run = make([stage(preview_every=4)])
     trainer.fit()
-    scored = [record["step"] for record in records(run) if "first/preview_psnr" in record]
+    scored = [record["step"] for record in records(run) if "first/validation/psnr" in record]
     assert scored == [4, 6]
     assert sorted(path.name for path in (run.folder / "first/samples").iterdir()) == ["00000004.png", "00000006.png"]
+
+
+def test_what_is_measured_between_records_is_recorded_at_once(make):
+    trainer, run = make([stage(preview_every=2, iterations=5)])
+    trainer.tracker.every = 3
+    trainer.fit()
+    assert [record["step"] for record in records(run)] == [1, 2, 3, 4, 5]
+
+
+def test_speed_is_recorded_apart_from_what_is_learned(make):
+    trainer, run = make([stage()])
+    trainer.fit()
+    lines = [json.loads(line) for line in (run.folder / "speed.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in lines] == [1, 2, 3, 4, 5, 6]
+    assert all(record["first/speed/clips_per_second"] > 0 for record in lines)
+    assert not any("/speed/" in name or "/memory/" in name for record in records(run) for name in record)
 
 
 def test_diverging_training_keeps_a_checkpoint_and_stops_with_one_sentence(make, monkeypatch):
