@@ -80,11 +80,20 @@ def test_unknown_backend_is_refused_by_name():
 
 
 @pytest.mark.gpu
-def test_varlen_and_bucketed_attention_agree():
+@pytest.mark.parametrize(
+    ("runs", "heads", "width"),
+    [
+        ([(3, 5), (2, 17), (1, 64)], 4, 64),
+        ([(1, 1)], 2, 64),
+        ([(9, 1), (1, 300)], 3, 128),
+        ([(4, 358), (7, 718)], 20, 128),  # windows and heads of the 3B size
+        ([(2, 1258)], 24, 128),
+    ],
+)
+def test_varlen_and_bucketed_attention_agree(runs, heads, width):
     generator = torch.Generator().manual_seed(0)
-    runs = [(3, 5), (2, 17), (1, 64)]
     total = sum(count * length for count, length in runs)
-    qkv = torch.randn(3, total, 4, 64, generator=generator).cuda().bfloat16().requires_grad_()
+    qkv = torch.randn(3, total, heads, width, generator=generator).cuda().bfloat16().requires_grad_()
     results, gradients = [], []
     for backend in ("varlen", "bucketed"):
         out = varlen_attention(*qkv.unbind(0), runs, backend=backend)
