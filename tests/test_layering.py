@@ -22,9 +22,10 @@ ALLOWED = {
     "objectives": BASE | {"models", "flow", "losses", "optim", "data.batch"},
     "restore": BASE | {"models", "flow", "io"},
     "parallel": BASE | {"models"},
-    "training": BASE | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel"},
+    "training": BASE
+    | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel", "evaluation"},
 }
-EXTRA = {"restore/models.py": {"training.weights"}}
+EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config", "training.files"}}
 COMMANDS = {"train", "infer"}  # they may import everything, and nothing imports them
 NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

@@ -38,7 +38,9 @@ class RandomConvDistance(nn.Module):
 
 
 class LpipsDistance(nn.Module):
-    """LPIPS of the `lpips` package (`seedvr2[metrics]`); torchvision's weights are fetched at first use."""
+    """LPIPS of the `lpips` package; needs `pip install seedvr2[metrics]`, and torchvision's weights, which are fetched
+    at first use.
+    """
 
     def __init__(self, *, network: str = "vgg"):
         super().__init__()
