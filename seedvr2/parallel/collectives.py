@@ -28,7 +28,8 @@ def my_rows(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     return padded(x, n).chunk(n)[group.rank()]
 
 
-def _gathered(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+def gathered(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """x (L, ...) of all peers, one after the other: (n L, ...); without a gradient."""
     out = OPS.all_gather_into_tensor(x.contiguous(), group.size(), group.group_name)
     return OPS.wait_tensor(out)
 
@@ -48,14 +49,14 @@ class _ScatterRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return _gathered(grad, ctx.group)[: ctx.length] / ctx.group.size(), None
+        return gathered(grad, ctx.group)[: ctx.length] / ctx.group.size(), None
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, length, group):
         ctx.group = group
-        return _gathered(x, group)[:length].clone()
+        return gathered(x, group)[:length].clone()
 
     @staticmethod
     def backward(ctx, grad):
@@ -78,7 +79,7 @@ class _GatherHeads(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, group):
         ctx.group = group
-        return torch.cat(_gathered(x[None], group).unbind(0), dim=1)
+        return torch.cat(gathered(x[None], group).unbind(0), dim=1)
 
     @staticmethod
     def backward(ctx, grad):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.parallel.collectives import gathered
 
 
 class Neighbour:
@@ -70,6 +71,9 @@ class Neighbour:
         return dist.isend(tail, self.after_me, group=self.group), tail  # the tensor must live until it is sent
 
 
+Work = Callable[[range, Neighbour], Tensor]  # latent frames of a clip, with what came before them
+
+
 class SplitCodec:
     """A codec whose clips are encoded and decoded by all peers together; results are whole on each of them.
 
@@ -90,35 +94,36 @@ class SplitCodec:
             part = noise if noise is None else noise[mine.start : mine.stop]
             return self.codec.encode(frames[begin : TIME * mine.stop - TIME + 1], history=history, noise=part)
 
-        return self._in_rounds(latents, piece)
+        return self._in_rounds(latents, len, piece)
 
     def decode(self, latent: Tensor) -> Tensor:
         """As `LatentCodec.decode` of a whole clip."""
         if len(latent) < self.group.size():
             return self.codec.decode(latent)
-        return self._in_rounds(
-            len(latent), lambda mine, history: self.codec.decode(latent[mine.start : mine.stop], history=history)
-        )
 
-    def _in_rounds(self, latents: int, work: Callable[[range, Neighbour], Tensor]) -> Tensor:
-        # Every peer has a part of every round, so there are never more rounds than that leaves latents for.
+        def frames_of(part: range) -> int:
+            return TIME * len(part) - (TIME - 1 if part.start == 0 else 0)
+
+        def piece(mine: range, history: Neighbour) -> Tensor:
+            return self.codec.decode(latent[mine.start : mine.stop], history=history)
+
+        return self._in_rounds(len(latent), frames_of, piece)
+
+    def _in_rounds(self, latents: int, frames_of: Callable[[range], int], work: Work) -> Tensor:
         history, done = Neighbour(self.group), []
-        for latest in rounds(latents, self.group.size(), self.codec.chunk):
+        for parts in rounds(latents, self.group.size(), self.codec.chunk):
             if done:
                 history.next_round()
-            done.append(self._whole(work(latest[self.group.rank()], history)))
+            piece = work(parts[self.group.rank()], history)
+            done.append(self._whole(piece, [frames_of(part) for part in parts]))
         return torch.cat(done)
 
-    def _whole(self, piece: Tensor) -> Tensor:
-        n = self.group.size()
-        counts = torch.empty(n, dtype=torch.long, device=piece.device)
-        dist.all_gather_into_tensor(counts, torch.tensor([len(piece)], device=piece.device), group=self.group)
-        longest = int(counts.max())
-        mine = torch.zeros(longest, *piece.shape[1:], dtype=piece.dtype, device=piece.device)
+    def _whole(self, piece: Tensor, counts: list[int]) -> Tensor:
+        longest = max(counts)
+        mine = piece.new_zeros(longest, *piece.shape[1:])
         mine[: len(piece)] = piece
-        pieces = piece.new_empty(n * longest, *piece.shape[1:])
-        dist.all_gather_into_tensor(pieces, mine, group=self.group)
-        return torch.cat([part[:count] for part, count in zip(pieces.split(longest), counts.tolist(), strict=True)])
+        pieces = gathered(mine, self.group).split(longest)
+        return torch.cat([part[:count] for part, count in zip(pieces, counts, strict=True)])
 
 
 def rounds(latents: int, peers: int, chunk: int | None) -> list[list[range]]:
