@@ -1,5 +1,6 @@
 """How a command ends badly: a user's mistake is one sentence and exit code 2, a bug is a traceback."""
 
+import argparse
 import contextlib
 import signal
 import sys
@@ -10,6 +11,13 @@ from typing import NoReturn
 
 class UserError(ValueError):
     """A mistake the user can repair; the message is one sentence with the offending value and the fix."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of a command line whose complaints are one sentence, like every other mistake of the user."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
 
 
 @contextlib.contextmanager
