@@ -1,4 +1,4 @@
-"""Video writing with PyAV: visually lossless H.264, tagged BT.709, with the rate and sound of its source.
+"""Video writing with PyAV: visually lossless H.264, tagged BT.709, with the rate and sound of its source; or FFV1.
 
 A file is written under a temporary name beside its final one and renamed when complete, so a file that exists is whole.
 """
@@ -22,6 +22,7 @@ from seedvr2.io.reader import media_name
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # mbtree makes equal frames differ in their bytes from run to run.
 VISUALLY_LOSSLESS = {"crf": "14", "preset": "medium", "x264-params": "mbtree=0"}
+EXACT = {"g": "1"}  # every FFV1 frame stands alone, so that any can be sought
 BT709 = 1  # FFmpeg's number for the matrix, the primaries and the transfer curve alike
 LIMITED_RANGE = 1
 LONGEST_NAME = 255 - len("..part")  # bytes that file systems allow, less those of the temporary name
@@ -31,8 +32,8 @@ class VideoWriter:
     """Streams uint8 RGB frames into a video file; a context manager.
 
     The file appears under its name when the block ends without an exception; otherwise nothing is left. Even sizes are
-    written as yuv420p, odd ones as yuv444p because 4:2:0 cannot hold them. `notes` says in plain sentences what the
-    container forced. Raises UserError for an unknown suffix or a place that cannot be written.
+    written as yuv420p, odd ones as yuv444p because 4:2:0 cannot hold them; lossless ones as RGB. `notes` says in plain
+    sentences what the container forced. Raises UserError for an unknown suffix or a place that cannot be written.
     """
 
     def __init__(
@@ -45,14 +46,17 @@ class VideoWriter:
         time_base: Fraction | None = None,
         sample_aspect: Fraction = Fraction(1),
         sound_of: Path | None = None,
+        is_lossless: bool = False,
     ):
         """rate: frames per second; time_base: seconds per unit of the `pts` given to `write`.
 
         sample_aspect: width over height of a pixel. sound_of: the file whose sound is copied, None for silence.
+        is_lossless: write the very RGB values, as FFV1 into .mkv, with the same bytes each time.
         """
         self.path = Path(path)
         self.notes: list[str] = []
         self._size = (height, width)
+        self._is_lossless = is_lossless
         self._partial = self.path.with_name(f".{self.path.name}.part")
         self._sound: AudioCopy | None = None
         self._container = self._opened()
@@ -67,7 +71,7 @@ class VideoWriter:
         except BaseException:
             self._discard()
             raise
-        self._note_conversions()
+        self._note_conversions(sample_aspect)
 
     def __enter__(self) -> Self:
         return self
@@ -88,9 +92,8 @@ class VideoWriter:
         """Append a uint8 (H,W,3) RGB frame at time stamp `pts`, or at the constant rate if None."""
         assert (frame.shape, frame.dtype) == ((*self._size, 3), np.uint8), f"{frame.shape} {frame.dtype}"
         tick = self._clock.tick(pts)
-        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-            format=self._pictures.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
-        )
+        colours = {} if self._is_lossless else {"dst_colorspace": "ITU709", "dst_color_range": "MPEG"}
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=self._pictures.pix_fmt, **colours)
         picture.pts, picture.time_base = tick, self._clock.time_base
         with self._disk_errors():
             if self._sound:
@@ -99,9 +102,13 @@ class VideoWriter:
 
     def _opened(self) -> av.container.OutputContainer:
         container_format = video_format(self.path)
+        if self._is_lossless and container_format != "matroska":
+            raise UserError(f"{self.path.name} cannot hold lossless video; end it in .mkv")
         check_writable(self.path)
         # The index in front lets a browser play while it loads.
         options = {} if container_format == "matroska" else {"movflags": "faststart"}
+        if self._is_lossless:
+            options = {"fflags": "+bitexact"}  # no random identifiers
         try:
             return av.open(media_name(self._partial), "w", format=container_format, options=options)
         except OSError as error:
@@ -109,17 +116,23 @@ class VideoWriter:
 
     def _picture_stream(self, rate: Fraction | None, sample_aspect: Fraction) -> av.VideoStream:
         height, width = self._size
-        stream = self._container.add_stream("libx264", rate=rate, options=VISUALLY_LOSSLESS)
+        codec, options = ("ffv1", EXACT) if self._is_lossless else ("libx264", VISUALLY_LOSSLESS)
+        stream = self._container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
         context = stream.codec_context
         context.time_base = stream.time_base = self._clock.time_base
         context.sample_aspect_ratio = sample_aspect
-        context.color_primaries = context.color_trc = context.colorspace = BT709
-        context.color_range = LIMITED_RANGE
+        if self._is_lossless:
+            stream.pix_fmt = "bgr0"
+        else:
+            stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
+            context.color_primaries = context.color_trc = context.colorspace = BT709
+            context.color_range = LIMITED_RANGE
         return stream
 
-    def _note_conversions(self) -> None:
+    def _note_conversions(self, sample_aspect: Fraction) -> None:
+        if self._is_lossless and sample_aspect != 1:  # PyAV leaves it to the codec
+            self.notes.append(f"the pixels are {sample_aspect} times as wide as high, which FFV1 does not keep")
         if self._pictures.pix_fmt == "yuv444p":
             height, width = self._size
             self.notes.append(f"{width}x{height} is odd, so the video is 4:4:4, which some players cannot show")

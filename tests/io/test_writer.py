@@ -165,6 +165,46 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("size", [(48, 64), (7, 33), (1, 1), (720, 1280)])
+def test_lossless_pictures_come_back_bit_for_bit(tmp_path, size):
+    noise = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    writer = write(tmp_path / "a.mkv", list(noise), is_lossless=True)
+    assert np.array_equal(list(read_frames(writer.path)), noise)
+    with open_video(writer.path) as video:
+        assert (video.info.codec, video.info.rate) == ("ffv1", Fraction(25))
+    assert writer.notes == []
+
+
+def test_lossless_files_of_equal_pictures_have_equal_bytes(tmp_path):
+    frames = [picture(index) for index in range(4)]
+    first, again = (write(tmp_path / name, frames, is_lossless=True).path for name in ("a.mkv", "b.mkv"))
+    assert first.read_bytes() == again.read_bytes()
+    write(tmp_path / "b.mkv", [*frames[:3], frames[3] ^ 1], is_lossless=True)
+    assert first.read_bytes() != again.read_bytes()
+
+
+def test_lossless_files_keep_variable_time_stamps_and_can_be_read_from_any_frame(tmp_path):
+    stamps = [0, 40, 120, 160, 400]
+    options = {"rate": Fraction(25), "time_base": Fraction(1, 1000), "is_lossless": True}
+    with VideoWriter(tmp_path / "a.mkv", width=64, height=48, **options) as writer:
+        for index, pts in enumerate(stamps):
+            writer.write(picture(index), pts=pts)
+    with open_video(tmp_path / "a.mkv") as video:
+        assert [pts * video.info.time_base for _, pts in video.frames()] == [Fraction(pts, 1000) for pts in stamps]
+    with open_video(tmp_path / "a.mkv") as video:
+        assert video.seek(130)
+        assert np.array_equal(next(video.frames())[0], picture(2))
+
+
+def test_what_lossless_video_cannot_hold_is_said(tmp_path):
+    for name in ("a.mp4", "a.mov"):
+        with pytest.raises(UserError, match=r"\.mkv"):
+            write(tmp_path / name, [picture(0)], is_lossless=True)
+    writer = write(tmp_path / "a.mkv", [picture(0)], is_lossless=True, sample_aspect=Fraction(16, 11))
+    assert "16/11" in writer.notes[0]
+    assert os.listdir(tmp_path) == ["a.mkv"]
+
+
 @pytest.mark.parametrize("name", ["a.webm", "a.avi", "a"])
 def test_other_containers_are_the_users_mistake(name, tmp_path):
     with pytest.raises(UserError, match=r"\.mp4"):

@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from torch import Tensor
 
-from seedvr2.data.degradation.draw import Draw, odds_of, span_of, steps_of
+from seedvr2.data.degradation import tensors
+from seedvr2.data.degradation.draw import Clip, Draw, odds_of, span_of, steps_of
+from seedvr2.data.degradation.filtering import filtered
 from seedvr2.data.degradation.kernels import gaussian_kernel, sinc_kernel
 from seedvr2.errors import UserError
 
@@ -22,6 +25,8 @@ class Blur:
     kernel size 13; `drift` the largest step per frame of each of `DRIFTS` (absent = constant). β is drawn once from
     its range; other implementations draw it again between 1 and the first value. Raises UserError for bad values.
     """
+
+    takes_tensors = True
 
     def __init__(
         self,
@@ -48,7 +53,7 @@ class Blur:
         self.cutoff_wide = span_of("cutoff_wide", cutoff_wide)
         self.drift = steps_of(drift, DRIFTS)
 
-    def __call__(self, clip: np.ndarray, draw: Draw) -> np.ndarray:
+    def __call__(self, clip: Clip, draw: Draw) -> Clip:
         if not draw.happens(self.probability):
             return clip
         kind = draw.choose(self.kinds)
@@ -60,7 +65,7 @@ class Blur:
             values = self._draw_gaussian(kind, draw, frames=len(clip))
             kernels = _gaussian_kernels(kind, size, values)
         draw.record.append({"op": "blur", "kind": kind, "size": size, **values})
-        return _filter(clip, kernels)
+        return tensors.filtered(clip, kernels) if isinstance(clip, Tensor) else filtered(clip, kernels)
 
     def _draw_sinc(self, size: int, draw: Draw, *, frames: int) -> dict[str, list[float]]:
         span = self.cutoff if size < WIDE_KERNEL else self.cutoff_wide
@@ -84,14 +89,18 @@ class Sharpen:
     `size` is the odd Gaussian window in pixels (σ follows from it), `weight` the share of the difference added.
     """
 
+    takes_tensors = True
+
     def __init__(self, probability: float = 1.0, *, weight: float = 0.5, size: int = 51, threshold: float = 10.0):
         self.probability, self.weight, self.threshold = float(probability), float(weight), float(threshold)
         self.size = _odd_sizes((size, size))[0]
 
-    def __call__(self, clip: np.ndarray, draw: Draw) -> np.ndarray:
+    def __call__(self, clip: Clip, draw: Draw) -> Clip:
         if not draw.happens(self.probability):
             return clip
         draw.record.append({"op": "sharpen", "weight": self.weight})
+        if isinstance(clip, Tensor):
+            return self._sharpened_at_once(clip)
         return np.stack([self._sharpened(frame) for frame in clip])
 
     def _sharpened(self, frame: np.ndarray) -> np.ndarray:
@@ -100,6 +109,13 @@ class Sharpen:
         amount = cv2.GaussianBlur((np.abs(detail) * 255 > self.threshold).astype(np.float32), window, 0)
         sharp = np.clip(frame + np.float32(self.weight) * detail, 0, 1)
         return frame + amount * (sharp - frame)
+
+    def _sharpened_at_once(self, clip: Tensor) -> Tensor:
+        side = cv2.getGaussianKernel(self.size, 0, cv2.CV_32F)
+        kernels = [side @ side.T] * len(clip)
+        detail = clip - tensors.filtered(clip, kernels)
+        amount = tensors.filtered((detail.abs() * 255 > self.threshold).float(), kernels)
+        return clip + amount * ((clip + self.weight * detail).clamp(0, 1) - clip)
 
 
 def _odd_sizes(span: Sequence[int]) -> list[int]:
@@ -118,8 +134,3 @@ def _gaussian_kernels(kind: str, size: int, values: dict[str, list[float]]) -> l
         gaussian_kernel(size, (x, y), rotation=turn, beta=beta, is_plateau=kind.startswith("plateau"))
         for x, y, turn, beta in rows
     ]
-
-
-def _filter(clip: np.ndarray, kernels: list[np.ndarray]) -> np.ndarray:
-    pairs = zip(clip, kernels, strict=True)
-    return np.stack([cv2.filter2D(frame, -1, kernel, borderType=cv2.BORDER_REFLECT_101) for frame, kernel in pairs])

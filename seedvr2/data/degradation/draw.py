@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from seedvr2.errors import UserError
 
 Range = tuple[float, float]
+Clip = np.ndarray | Tensor
 
 
 class Draw:
@@ -34,6 +38,10 @@ class Draw:
         weights = np.array(list(odds.values()))
         return list(odds)[int(self.rng.choice(len(weights), p=weights / weights.sum()))]
 
+    def seed(self) -> int:
+        """A seed for the many numbers of an operation, so that one draw stands for them, whoever makes them."""
+        return int(self.rng.integers(2**63))
+
     def walk(self, span: Range, step: float, *, frames: int) -> list[float]:
         """One value per frame: a uniform start, then steps of at most `step` either way, kept inside the range."""
         values = [self.uniform(span)]
@@ -45,10 +53,18 @@ class Draw:
 class Operation(Protocol):
     """One step of a degradation: float32 (T,H,W,3) RGB, nominally in [0,1], to the same at a possibly other size.
 
-    Values may leave [0,1] between steps; what needs 8 bits clips and rounds first.
+    Values may leave [0,1] between steps; what needs 8 bits clips and rounds first. Operations with a true attribute
+    `takes_tensors` also turn a tensor of any device into one there, with the same parameters for the same generator.
     """
 
     def __call__(self, clip: np.ndarray, draw: Draw) -> np.ndarray: ...
+
+
+def apply(operation: Operation, clip: Clip, draw: Draw) -> Clip:
+    """The clip after an operation, of the same kind: tensors visit the CPU for operations that only take arrays."""
+    if isinstance(clip, np.ndarray) or getattr(operation, "takes_tensors", False):
+        return operation(clip, draw)
+    return torch.from_numpy(np.ascontiguousarray(operation(clip.cpu().numpy(), draw))).to(clip.device)
 
 
 def span_of(name: str, values: Sequence[float]) -> Range:
@@ -80,11 +96,17 @@ def steps_of(drift: Mapping[str, float] | None, allowed: Sequence[str]) -> dict[
     return steps
 
 
-def to_bytes(frame: np.ndarray) -> np.ndarray:
-    """The frame as uint8 (H,W,3): clipped first, because unclipped values would wrap around."""
-    return np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+def to_bytes(frame: Clip) -> Clip:
+    """A float32 array in [0,1] as uint8 of the same shape: clipped, because values would wrap around, and rounded."""
+    if isinstance(frame, Tensor):
+        return (frame.clamp(0, 1) * 255).round().to(torch.uint8)
+    flat = np.ascontiguousarray(frame, np.float32).reshape(-1, max(frame.shape[-1], 1))
+    # One pass; the scaled absolute value saturates at 255.
+    return cv2.convertScaleAbs(cv2.max(flat, 0.0), alpha=255.0).reshape(frame.shape)
 
 
-def to_floats(frame: np.ndarray) -> np.ndarray:
+def to_floats(frame: Clip) -> Clip:
     """The uint8 frame as float32 in [0,1]."""
+    if isinstance(frame, Tensor):
+        return frame.float() / 255
     return frame.astype(np.float32) / np.float32(255)

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from seedvr2.data.degradation.draw import Draw, Operation
+from seedvr2.data.degradation.draw import Clip, Draw, Operation, apply
 
 
 class RandomOrder:
@@ -16,10 +14,12 @@ class RandomOrder:
     def __init__(self, groups: Sequence[Sequence[Operation]]):
         self.groups = tuple(tuple(group) for group in groups)
 
-    def __call__(self, clip: np.ndarray, draw: Draw) -> np.ndarray:
+    takes_tensors = True
+
+    def __call__(self, clip: Clip, draw: Draw) -> Clip:
         order = [int(index) for index in draw.rng.permutation(len(self.groups))]
         draw.record.append({"op": "order", "groups": order})
         for index in order:
             for operation in self.groups[index]:
-                clip = operation(clip, draw)
+                clip = apply(operation, clip, draw)
         return clip

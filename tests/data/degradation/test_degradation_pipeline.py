@@ -8,13 +8,15 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from seedvr2.data.degradation.blur import Blur
+from seedvr2.data.degradation.compression import Jpeg
+from seedvr2.data.degradation.noise import Noise
 from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.degradation.resize import TargetResize
 from seedvr2.data.procedural import ProceduralClips
 from seedvr2.errors import UserError
 
 PRESETS = Path(__file__).parents[3] / "configs" / "degradation"
-NAMES = ("none", "light", "test", "uav")
+NAMES = ("none", "light", "codec", "old_film", "test", "uav", "uav_image")
 
 
 def preset(name):
@@ -86,6 +88,35 @@ def test_the_reduction_only_preset_is_the_area_mean():
     clip = drawn()
     mean = clip.reshape(3, 12, 4, 16, 4, 3).mean(axis=(2, 4))
     assert np.abs(preset("none")(clip, np.random.default_rng(0)) - mean).max() <= 0.51 / 255
+
+
+def test_operations_do_not_disturb_each_others_draws():
+    # A longer clip needs more noise, other noise needs other numbers; the rest stays what it was.
+    def drawn_with(kind, frames):
+        record = []
+        degradation = Degradation([Noise({kind: 1}), Jpeg(), TargetResize(), Jpeg()])
+        degradation(drawn(frames, 16, 16), np.random.default_rng(3), record=record)
+        _, first, resize, last = record
+        return first["quality"][0], resize["by"], last["quality"][0]
+
+    expected = drawn_with("gaussian", 2)
+    assert drawn_with("gaussian", 7) == expected
+    assert drawn_with("poisson", 2) == expected
+    assert expected[0] != expected[2]
+
+
+def test_operations_can_be_watched():
+    seen = []
+
+    def watch(operations):
+        for operation in operations:
+            seen.append(operation)
+            yield operation
+
+    degradation = preset("light")
+    watched = degradation(drawn(), np.random.default_rng(0), watch=watch)
+    assert np.array_equal(watched, degradation(drawn(), np.random.default_rng(0)))
+    assert seen == list(degradation.ops)
 
 
 def test_degradations_that_miss_their_target_are_refused():
