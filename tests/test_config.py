@@ -13,7 +13,7 @@ from seedvr2.errors import UserError
 
 FOLDER = config.folder()
 GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in FOLDER.iterdir() if path.is_dir()}
-VALUES = {"data": ["data.root=d"]}
+OWN = {"indexed": ["data.index=i"], "indexed_growing": ["data.index=i"], "own_pairs": ["data.hq=h", "data.lq=l"]}
 OTHERS = ("experiment", "stage", "optim", "window")  # tested by tests of their own
 OPTIONS = [(group, name) for group, names in GROUPS.items() for name in names if group not in OTHERS]
 
@@ -34,8 +34,9 @@ def needed_by(group: str, option: str) -> list[str]:
         return []
     if option == "same_as_teacher":
         return ["+model@teacher=7b"]
-    text = (FOLDER / group / f"{option}.yaml").read_text()
-    return VALUES.get(group, []) if "???" in text or any(base in text for base in ("folder", "tiny", "video")) else []
+    if group != "data" or option == "procedural":
+        return []
+    return OWN.get(option, ["data.root=d"])
 
 
 def parts(node):
@@ -205,8 +206,8 @@ def test_unknown_top_level_keys_are_named():
         "builtins.eval",
         "torch.load",
         "seedvr2evil.run",
-        "seedvr2.training.files.os.system",
-        "seedvr2.training.files.shutil.rmtree",
+        "seedvr2.io.files.os.system",
+        "seedvr2.io.files.shutil.rmtree",
         "torch.optim.adamw.torch.load",
         "seedvr2.errors.sys",
         "seedvr2.models.released.RELEASED",

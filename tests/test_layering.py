@@ -25,8 +25,8 @@ ALLOWED = {
     "training": BASE
     | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel", "evaluation"},
 }
-EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config", "training.files"}}
-COMMANDS = {"train", "infer"}  # they may import everything, and nothing imports them
+EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config"}}
+COMMANDS = {"train", "infer", "precompute"}  # they may import everything, and nothing imports them
 NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 

@@ -4,7 +4,7 @@ A sample's key is (seed, stage, step, position in the global batch). Ranks only 
 so the data of a step depend neither on the number of ranks nor on that of workers, and resuming needs the step alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
 from typing import NamedTuple
@@ -13,9 +13,11 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from seedvr2.data.pairs import Pair, Pairs, Shape
+from seedvr2.data.pairs import Pair, Pairs
+from seedvr2.data.shapes import Shape
 from seedvr2.errors import UserError
 
+GRACE = 1000  # samples
 Positions = Sequence[int] | Callable[[Shape], Sequence[int]]
 
 
@@ -27,21 +29,64 @@ class Request(NamedTuple):
     shape: Shape
 
 
+class Drawn(NamedTuple):
+    """A sample, and how many files were passed over to get it; a `UserError`, so that it crosses processes whole."""
+
+    sample: object
+    failures: int
+
+
 class Samples(Dataset):
-    """The samples of one stage, by request; a `UserError` is returned so that it crosses the process border whole."""
+    """What `draw`, which draws from `pairs`, makes of a request."""
+
+    def __init__(self, draw: Callable[[object], object], pairs: Pairs):
+        self.draw, self.pairs = draw, pairs
+
+    def __getitem__(self, request: object) -> Drawn:
+        before = self.pairs.failures
+        try:
+            sample = self.draw(request)
+        except UserError as error:
+            sample = error
+        return Drawn(sample, self.pairs.failures - before)
+
+
+class StageSamples:
+    """The samples of one stage, by request."""
 
     def __init__(self, pairs: Pairs, *, seed: int, stage: str, clean_only: bool):
         self.pairs, self.seed, self.stage, self.clean_only = pairs, seed, stage, clean_only
 
-    def __getitem__(self, request: Request) -> Pair | UserError:
+    def draw(self, request: Request) -> Pair:
+        """The pair of a request."""
         key = (self.seed, self.stage, request.step, request.position)
-        try:
-            if self.clean_only:
-                clean = self.pairs.hq(key, request.shape)
-                return Pair(clean, clean[:0])
-            return self.pairs.draw(key, request.shape)
-        except UserError as error:
-            return error
+        if self.clean_only:
+            clean = self.pairs.hq(key, request.shape)
+            return Pair(clean, clean[:0])
+        return self.pairs.draw(key, request.shape)
+
+
+class Failures:
+    """Files that could not be read, against the samples drawn; a share above `limit` of them is too much.
+
+    The first `GRACE` samples count as if all of them had been drawn.
+    """
+
+    def __init__(self, limit: float):
+        if not 0 <= limit <= 1:
+            raise UserError(f"failures is {limit}; give the share of unreadable files that is allowed, 0 to 1")
+        self.limit = limit
+        self.drawn = self.count = 0
+
+    def add(self, failures: int) -> None:
+        """One more sample. Raises UserError if more files failed than the limit allows."""
+        self.drawn += 1
+        self.count += failures
+        if self.count > self.limit * max(self.drawn, GRACE):
+            raise UserError(
+                f"{self.count} files could not be read for {self.drawn} samples, more than {self.limit:.0%}: index the "
+                "data again, remove what is damaged (warnings name it), or allow more by the feed's `failures`"
+            )
 
 
 class Requests:
@@ -71,15 +116,31 @@ def batches(
     positions: Positions,
     workers: int = 0,
     clean_only: bool = False,
+    failures: Failures | None = None,
 ) -> Iterator[tuple[int, list[Pair]]]:
     """Yield (step, its samples in the order of `positions`) for steps start … stop-1.
 
     `positions` are this rank's places in the global batch, or a function from the step's `Shape` (whose `batch` is the
     global batch) to them. `workers` processes draw ahead; 0 draws here. With `clean_only` the degradation is left out
-    and `Pair.lq` is empty (0,3,H,W). Raises the `UserError` of a sample that cannot be drawn.
+    and `Pair.lq` is empty (0,3,H,W). `failures` counts the files that were passed over. Raises the `UserError` of a
+    sample that cannot be drawn.
     """
-    samples = Samples(pairs, seed=seed, stage=stage, clean_only=clean_only)
+    chosen = StageSamples(pairs, seed=seed, stage=stage, clean_only=clean_only)
     requests = Requests(pairs, seed=seed, stage=stage, start=start, stop=stop, positions=positions)
+    drawn = lists_of_samples(chosen.draw, requests, pairs=pairs, workers=workers, failures=failures)
+    yield from zip(range(start, stop), drawn, strict=True)
+
+
+def lists_of_samples(
+    draw: Callable[[object], object],
+    requests: Iterable[list],
+    *,
+    pairs: Pairs,
+    workers: int = 0,
+    failures: Failures | None = None,
+) -> Iterator[list]:
+    """What `draw`, which draws from `pairs`, makes of each list of requests, in order; see `batches`."""
+    samples = Samples(draw, pairs)
     if workers:
         drawn = DataLoader(
             samples,
@@ -90,19 +151,21 @@ def batches(
             multiprocessing_context=_clean_forks(),
         )
     else:
-        drawn = ([samples[request] for request in step] for step in requests)
-    for step, found in zip(range(start, stop), drawn, strict=True):
-        for sample in found:
+        drawn = ([samples[request] for request in some] for some in requests)
+    for found in drawn:
+        for sample, count in found:
+            if failures is not None:
+                failures.add(count)
             if isinstance(sample, UserError):
                 raise sample
-        yield step, found
+        yield [sample for sample, _ in found]
 
 
 def _clean_forks() -> BaseContext:
     # Decoders, OpenMP and CUDA keep threads that a fork of this process would lack; the server has none of them, and
     # importing there once makes each worker start fast.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["seedvr2.data.loader", "seedvr2.data.folder"])
+    context.set_forkserver_preload(["seedvr2.data.loader", "seedvr2.data.folder", "seedvr2.data.indexed"])
     return context
 
 

@@ -1,8 +1,7 @@
 """Training samples: a clean clip and its degraded version at the same size, each a pure function of a key."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,37 +9,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from seedvr2.data.degradation.pipeline import Degradation
+from seedvr2.data.indexed import IndexClips
+from seedvr2.data.shapes import Buckets, Schedule, Shape
+from seedvr2.data.source import Source
 from seedvr2.errors import UserError
 from seedvr2.randomness import Key, numpy_generator
 
-
-class Source(Protocol):
-    """A collection of clean clips."""
-
-    def clip(self, rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
-        """A random clip, float32 (frames, height, width, 3) RGB in [0,1], drawn from the generator alone."""
-        ...
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A bucket of samples: their size in pixels, its share of the steps, and the global batch it is trained with.
-
-    It takes part in the steps from `from_step` up to (not with) `until_step` of a stage, None: to the end. The shares
-    of those that take part count.
-    """
-
-    frames: int
-    height: int
-    width: int
-    share: float = 1.0
-    batch: int = 1
-    from_step: int = 0
-    until_step: int | None = None
-
-    def active(self, step: int) -> bool:
-        """Whether it takes part in a step of its stage."""
-        return self.from_step <= step and (self.until_step is None or step < self.until_step)
+LEAST = 16  # clips of an aspect class, below which they go to the next one
 
 
 class Pair(NamedTuple):
@@ -53,37 +28,25 @@ class Pair(NamedTuple):
 class Pairs:
     """Clean clips of a source with their degraded versions, in the given shapes.
 
-    Raises UserError if there are no shapes, shares that are not positive, sides that are no multiple of the scale, or a
-    step without a shape.
+    Raises UserError for shapes that make no sense (see `Schedule`), sides that are no multiple of the scale, and
+    another scale than the degradation's.
     """
 
     def __init__(self, source: Source, degradation: Degradation, shapes: Sequence[Shape], scale: int = 4):
-        self.source, self.degradation, self.shapes, self.scale = source, degradation, tuple(shapes), int(scale)
-        if not self.shapes:
-            raise UserError("shapes is empty; give at least one shape of frames, height and width")
-        for shape in self.shapes:
-            if shape.share <= 0 or min(shape.frames, shape.height, shape.width, shape.batch) < 1:
-                raise UserError(f"{shape} is not a sample shape; give sizes of at least 1 and a positive share")
-            if shape.height % self.scale or shape.width % self.scale:
-                raise UserError(f"{shape} has sides that are not multiples of the scale {self.scale}; change them")
-            if shape.from_step < 0 or (shape.until_step is not None and shape.until_step <= shape.from_step):
-                raise UserError(f"{shape} takes part in no step; give from_step >= 0 and a larger until_step")
-        edges = {edge for shape in self.shapes for edge in (0, shape.from_step, shape.until_step) if edge is not None}
-        if idle := [edge for edge in sorted(edges) if not any(shape.active(edge) for shape in self.shapes)]:
-            raise UserError(f"no shape takes part in step {idle[0]}; let from_step and until_step of shapes meet")
-        if degradation.target_scale != self.scale:
+        self.source, self.degradation = source, degradation
+        self.schedule = Schedule(shapes, multiple=int(scale))
+        self.shapes, self.shape_of = self.schedule.shapes, self.schedule.shape_of
+        if degradation.target_scale != scale:
             raise UserError(f"the scale is {scale}, the degradation's {degradation.target_scale}; make them equal")
 
-    def shape_of(self, seed: int, stage: str, step: int) -> Shape:
-        """The shape of all samples of a step, drawn by the shares; the same on every machine."""
-        active = [shape for shape in self.shapes if shape.active(step)]
-        shares = np.array([shape.share for shape in active])
-        index = numpy_generator(seed, stage, step, "shape").choice(len(shares), p=shares / shares.sum())
-        return active[int(index)]
+    @property
+    def failures(self) -> int:
+        """Files that could not be read and were passed over so far, in this process."""
+        return self.source.failures
 
     def hq(self, key: Key, shape: Shape | None = None) -> Tensor:
         """The clean clip of `draw` for the same key, without its degradation."""
-        return _to_tensor(self._clean(key, shape))
+        return to_tensor(self._clean(key, shape))
 
     def draw(self, key: Key, shape: Shape | None = None, *, record: list[dict] | None = None) -> Pair:
         """The sample of a key; `shape` may be left out if there is only one.
@@ -92,7 +55,17 @@ class Pairs:
         """
         clean = self._clean(key, shape)
         degraded = self.degradation(clean, numpy_generator(*key, "degradation"), record=record)
-        return Pair(_to_tensor(clean), upsampled(_to_tensor(degraded), clean.shape[1:3]))
+        return Pair(to_tensor(clean), upsampled(to_tensor(degraded), clean.shape[1:3]))
+
+    def draws(self, key: Key, shape: Shape, count: int) -> tuple[Tensor, list[Tensor], list[list[dict]]]:
+        """The clean clip of a key, `count` low-quality versions of it, and what was drawn for each of them."""
+        clean = self._clean(key, shape)
+        lqs, records = [], []
+        for number in range(count):
+            records.append([])
+            degraded = self.degradation(clean, numpy_generator(*key, "degradation", number), record=records[-1])
+            lqs.append(upsampled(to_tensor(degraded), clean.shape[1:3]))
+        return to_tensor(clean), lqs, records
 
     def _clean(self, key: Key, shape: Shape | None) -> np.ndarray:
         if shape is None:
@@ -108,8 +81,8 @@ def upsampled(frames: Tensor, size: Sequence[int]) -> Tensor:
     return interpolate(frames, size=tuple(size), mode="bicubic", antialias=True).clamp(-1, 1)
 
 
-def _to_tensor(clip: np.ndarray) -> Tensor:
-    # (T,H,W,3) in [0,1] to (T,3,H,W) in [-1,1].
+def to_tensor(clip: np.ndarray) -> Tensor:
+    """A clip float32 (T,H,W,3) in [0,1] as float32 (T,3,H,W) in [-1,1]."""
     return torch.from_numpy(np.ascontiguousarray(clip.transpose(0, 3, 1, 2))).mul_(2).sub_(1)
 
 
@@ -118,3 +91,21 @@ def folder_pairs(
 ) -> Pairs:
     """Pairs of a source below a folder; the entry that gives configurations a plain `data.root`."""
     return Pairs(source(root), degradation, shapes, scale)
+
+
+def index_pairs(
+    *,
+    index: str,
+    source: Callable[..., IndexClips],
+    degradation: Degradation,
+    shapes: Sequence[Shape] | Buckets,
+    root: str | None = None,
+    scale: int = 4,
+) -> Pairs:
+    """Pairs of the clips of an index; shares of the aspect classes of `Buckets` are those of its clips."""
+    clips = source(index, root=root)
+    found = shapes
+    if isinstance(shapes, Buckets):
+        found = shapes.shapes(lambda frames: clips.shares(frames, shapes.sizes, least=LEAST))
+    clips.serve(found)
+    return Pairs(clips, degradation, found, scale)

@@ -60,6 +60,7 @@ class ProceduralClips:
         if count < 1:
             raise UserError(f"count is {count}; give at least one procedural scene")
         self.count, self.first = int(count), int(first)
+        self.failures = 0  # there are no files
 
     def clip(self, rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
         """One scene from a random moment on, as float32 (frames, height, width, 3) RGB in [0,1]."""

@@ -7,7 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from seedvr2.data.folder import FolderClips, back_and_forth
+from seedvr2.data.folder import FolderClips
+from seedvr2.data.source import back_and_forth
 from seedvr2.errors import UserError
 from seedvr2.io.images import write_image
 

@@ -11,8 +11,9 @@ from seedvr2.data.degradation.compression import VideoCodec
 from seedvr2.data.degradation.noise import Noise
 from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.degradation.resize import TargetResize
-from seedvr2.data.pairs import Pairs, Shape, upsampled
+from seedvr2.data.pairs import Pairs, upsampled
 from seedvr2.data.procedural import ProceduralClips
+from seedvr2.data.shapes import Shape
 from seedvr2.errors import UserError
 
 SHAPES = (Shape(1, 32, 32, share=0.75, batch=4), Shape(5, 16, 24, share=0.25, batch=2))

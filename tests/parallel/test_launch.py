@@ -25,7 +25,7 @@ TRAINING = [
     *("run.device=cpu", "run.precision=fp32", "run.threads=1", "track.every=1", "parallel=fsdp_sp2"),
     *("stages.vae.iterations=1", "stages.vae.save_every=0", "stages.vae.preview_every=0"),
     *("stages.base.iterations=2", "stages.base.save_every=1", "stages.base.preview_every=0"),
-    "data.shapes=[{_target_: seedvr2.data.pairs.Shape, frames: 1, height: 32, width: 32, batch: 2}]",
+    "data.shapes=[{_target_: seedvr2.data.shapes.Shape, frames: 1, height: 32, width: 32, batch: 2}]",
 ]
 
 

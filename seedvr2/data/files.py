@@ -1,0 +1,51 @@
+"""Training files by path: an image, a video, or the folder of a clip's numbered frames. What cannot be read is
+`Unreadable`, what cannot be used a `UserError`.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from seedvr2.data.listing import frame_files
+from seedvr2.data.source import reading
+from seedvr2.errors import UserError
+from seedvr2.io.images import image_size, read_image
+from seedvr2.io.reader import is_video, open_video
+from seedvr2.io.window import count_frames, read_window
+
+
+@lru_cache(maxsize=64)
+def picture_of(path: Path) -> np.ndarray:
+    """The upright picture of an image, uint8 (H,W,3) RGB."""
+    with reading():
+        return read_image(path)
+
+
+@lru_cache(maxsize=4096)
+def size_of(path: Path) -> tuple[int, int, int]:
+    """(frames, height, width), upright. Raises UserError for PQ and HLG videos, which would need tone mapping."""
+    with reading():
+        if path.is_dir():
+            files = frame_files(path)
+            return len(files), *image_size(files[0])
+        if not is_video(path):
+            return 1, *image_size(path)
+        with open_video(path, threads=1) as video:
+            info = video.info
+        frames = count_frames(path, threads=1)
+    if info.is_high_dynamic_range:
+        raise UserError(f"{path} is a PQ or HLG video, which would need tone mapping; convert it to SDR")
+    return frames, info.height, info.width
+
+
+def window_of(path: Path, start: int, count: int) -> np.ndarray:
+    """Frames start … start+count-1 as uint8 (count,H,W,3) RGB. Raises UserError if they differ in size."""
+    if is_video(path) and not path.is_dir():
+        with reading():
+            return read_window(path, start, count, threads=1)
+    files = frame_files(path)[start : start + count] if path.is_dir() else [path]
+    pictures = [picture_of(file) for file in files]
+    if len({picture.shape for picture in pictures}) > 1:
+        raise UserError(f"{path} has frames of different sizes; leave it out or list it as still images")
+    return np.stack(pictures)

@@ -1,0 +1,81 @@
+"""Where clean clips come from, and what every collection of files does alike: read, cut, turn, and pass over damage."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import av
+import numpy as np
+
+from seedvr2.data.degradation.draw import span_of
+from seedvr2.data.view import camera_move, random_crop
+from seedvr2.errors import UserError
+
+
+class Source(Protocol):
+    """A collection of clean clips. `failures` counts the files that could not be read and were passed over."""
+
+    failures: int
+
+    def clip(self, rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
+        """A random clip, float32 (frames, height, width, 3) RGB in [0,1], drawn from the generator alone."""
+        ...
+
+
+class Unreadable(UserError):
+    """A file that is gone, damaged, or no picture."""
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[None]:
+    """Whatever goes wrong while a file is read is `Unreadable`."""
+    try:
+        yield
+    except (UserError, OSError, av.FFmpegError) as error:
+        raise Unreadable(str(error)) from error
+
+
+class Cutter:
+    """Random parts of pictures and videos at the size that is asked for.
+
+    `shrink` is the range of reduction by area averaging, which turns mildly compressed pictures into clean ones;
+    `video_shrink` replaces it for videos. `horizontal_flip`, `vertical_flip` and `reverse` (in time) are probabilities.
+    Raises UserError for reductions below 1.
+    """
+
+    def __init__(
+        self,
+        shrink: Sequence[float],
+        video_shrink: Sequence[float] | None,
+        *,
+        horizontal_flip: float,
+        vertical_flip: float,
+        reverse: float,
+    ):
+        self.shrink = span_of("shrink", shrink)
+        self.video_shrink = span_of("video_shrink", shrink if video_shrink is None else video_shrink)
+        if min(self.shrink[0], self.video_shrink[0]) < 1:
+            raise UserError(f"shrink is {list(shrink)} and video_shrink {video_shrink}; give factors of at least 1")
+        self.flips = (float(reverse), float(vertical_flip), float(horizontal_flip))
+
+    def still(self, rng: np.random.Generator, picture: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
+        """Part of a uint8 (H,W,3) picture, with a slow pan and zoom if several frames are wanted."""
+        if frames == 1:
+            return self._flipped(rng, random_crop(rng, picture[None], view, shrink=self.shrink))
+        return self._flipped(rng, camera_move(rng, picture, frames, view, shrink=self.shrink))
+
+    def video(self, rng: np.random.Generator, window: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
+        """Part of a uint8 (T,H,W,3) video, which runs back and forth if it has fewer frames than wanted."""
+        if len(window) < frames:
+            window = window[back_and_forth(len(window), frames)]
+        return self._flipped(rng, random_crop(rng, window, view, shrink=self.video_shrink))
+
+    def _flipped(self, rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:
+        axes = [axis for axis, probability in enumerate(self.flips) if rng.random() < probability]
+        return np.ascontiguousarray(np.flip(clip, axes))
+
+
+def back_and_forth(length: int, frames: int) -> np.ndarray:
+    """Frame numbers 0 … length-1 … 0 … repeated without doubling the ends, `frames` of them."""
+    cycle = [*range(length), *range(length - 2, 0, -1)]
+    return np.resize(cycle, frames)
