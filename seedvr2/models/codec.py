@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seedvr2.errors import UserError
-from seedvr2.models.vae.autoencoder import TIME, VideoVAE
+from seedvr2.models.vae.autoencoder import TIME, Posterior, VideoVAE
 from seedvr2.models.vae.causal import Carry, Fresh, History
 
 RELEASED_SCALE = 0.9152
@@ -57,21 +57,26 @@ class LatentCodec:
         Raises:
             UserError: for frames of another shape, another number of them, or sides that are no multiples of 8.
         """
+        return self.drawn(self.moments(frames, history=history), noise)
+
+    def moments(self, frames: Tensor, *, history: History | None = None) -> Posterior:
+        """The posterior of `encode`: mean and logvar, each (t, H / 8, W / 8, C), before the scale."""
         if frames.ndim != 4:
             raise UserError(f"frames must be (T, 3, H, W), not {tuple(frames.shape)}")
         if history is None and self.chunk is not None and len(frames) > TIME * self.chunk:
             history, size = Carry(), TIME * self.chunk
             pieces = [frames[: size - TIME + 1], *frames[size - TIME + 1 :].split(size)]
-            noises = [None] * len(pieces) if noise is None else noise.split(self.chunk)
-            parts = zip(pieces, noises, strict=True)
-            return torch.cat([self.encode(piece, history=history, noise=part) for piece, part in parts])
+            found = [self.moments(piece, history=history) for piece in pieces]
+            return Posterior(*map(torch.cat, zip(*found, strict=True)))
         frames = frames.to(self.vae.encoder.conv_in.weight.dtype)
         posterior = self.vae.encode(frames.transpose(0, 1).unsqueeze(0), history)
+        return Posterior(*(part.squeeze(0).movedim(0, -1) for part in posterior))
+
+    def drawn(self, posterior: Posterior, noise: Tensor | None) -> Tensor:
+        """The latent of a posterior of `moments`, drawn with standard normal noise of its shape."""
         if noise is None or self.posterior == "mean":
-            latent = posterior.mean
-        else:
-            latent = posterior.sample(_channels_first(noise.to(posterior.mean)))
-        return latent.squeeze(0).movedim(0, -1) * self.scale
+            return posterior.mean * self.scale
+        return posterior.sample(noise.to(posterior.mean)) * self.scale
 
     def decode(self, latent: Tensor, *, history: History | None = None) -> Tensor:
         """Decode a latent (t, h, w, C) to frames (T, 3, 8 * h, 8 * w), about [-1, 1] and not clamped.

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from seedvr2.errors import UserError
+from seedvr2.io.files import remove
 from seedvr2.training.disk import DiskWriter, disk_error, reason_of
-from seedvr2.training.files import remove
 from seedvr2.training.integrity import fault_of, write_sums
 
 PLAIN = "plain.json"

@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 
 from seedvr2.data.batch import Batch, Size
-from seedvr2.data.loader import batches
+from seedvr2.data.loader import Failures, batches
 from seedvr2.data.pairs import Pair, Pairs
 from seedvr2.errors import UserError
 from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
 from seedvr2.models.patch import token_sizes
+from seedvr2.models.vae.autoencoder import SPACE, TIME, Posterior
 from seedvr2.objectives.objective import Recipe, Weights
 from seedvr2.parallel.history import SplitCodec
 from seedvr2.randomness import Draws, Key, seed_of, torch_generator
 from seedvr2.training.builder import ModelBuilder
+from seedvr2.training.latent_cache import LatentCache, origin
 from seedvr2.training.weights import read_metadata
 
 PREVIEWS = 4
@@ -27,7 +29,7 @@ class PixelFeed:
     """Clean clips (T, 3, H, W) in [-1, 1].
 
     pairs: recipe of the data. workers: loader processes. validation: recipe of the data that previews are drawn from,
-    null: that of training.
+    null: that of training. failures: share of unreadable files, of the samples drawn, above which the run stops.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class PixelFeed:
         memory: dict,
         workers: int = 0,
         validation: Callable[[], Pairs] | None = None,
+        failures: float = 0.01,
     ):
-        self.pairs = pairs()
+        self.pairs, self.failures = pairs(), Failures(failures)
         self.validation = validation() if validation else self.pairs
         self.mesh = build.runtime.mesh
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
@@ -76,7 +79,9 @@ class LatentFeed:
     pool: draw from this many batches of distinct samples per shape and remember their latents, so that later steps and
     stages cost no decoding, degrading and encoding (null: every sample is new). Pooled samples are drawn in the
     training process. validation: recipe of the data that previews are drawn from, null: that of training. chunk:
-    latent frames of a clip that pass through the VAE at once (bounds its memory, changes no result).
+    latent frames of a clip that pass through the VAE at once (bounds its memory, changes no result). failures: share of
+    unreadable files, of the samples drawn, above which the run stops. cache: folder of latents that seedvr2.precompute
+    made with this VAE and degradation, null: latents are encoded here. Raises UserError for a cache that does not fit.
     """
 
     def __init__(
@@ -93,13 +98,20 @@ class LatentFeed:
         pool: int | None = None,
         validation: Callable[[], Pairs] | None = None,
         chunk: int = CHUNK,
+        failures: float = 0.01,
+        cache: str | None = None,
     ):
-        self.pairs = pairs()
+        self.pairs, self.failures = pairs(), Failures(failures)
         self.validation = validation() if validation else self.pairs
         path = weights.require("vae", purpose="latents need a VAE")
         self.mesh = build.runtime.mesh
+        self.cache = None
+        if cache is not None:
+            self.cache = LatentCache(cache)
+            self.cache.check([shape.size for shape in self.pairs.shapes], origin(pairs, path))
         frozen = build("vae", vae, path, trainable=False)
-        self.codec = LatentCodec(frozen, scale=latent_scale(path), chunk=chunk)
+        self.codec = whole = LatentCodec(frozen, scale=latent_scale(path), chunk=chunk)
+        self.drawn = whole.drawn
         if self.mesh.sequence is not None:
             self.codec = SplitCodec(self.codec, self.mesh.sequence)
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
@@ -109,7 +121,8 @@ class LatentFeed:
 
     def batches(self, start: int, stop: int, accumulate: int) -> Iterator[list[Batch]]:
         """Micro-batches of the steps from start to stop; they do not depend on where a run was interrupted."""
-        for step, latents in self._pooled(start, stop) if self.pool else self._fresh(start, stop):
+        steps = self._cached if self.cache else self._pooled if self.pool else self._fresh
+        for step, latents in steps(start, stop):
             hq, lq = ([latent.to(self.device) for latent in side] for side in zip(*latents, strict=True))
             yield micro_batches(self, step, hq, lq, accumulate)
 
@@ -129,8 +142,25 @@ class LatentFeed:
             keys = [(self.seed, "pool", *size, number) for number in numbers]
             for key in keys:
                 if key not in self.memory:
+                    before = self.pairs.failures
                     self.memory[key] = self.encode(key, self.pairs.draw(key, shape))
+                    self.failures.add(self.pairs.failures - before)
             yield step, [self.memory[key] for key in keys]
+
+    def _cached(self, start: int, stop: int) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
+        for step in range(start, stop):
+            shape = self.pairs.shape_of(self.seed, self.stage, step)
+            latents = []
+            for position in my_positions(self, step):
+                key = (self.seed, self.stage, step, position)
+                number, draw = (seed_of(*key, part) for part in ("sample", "draw"))
+                sample = self.cache.read(shape.size, number % self.cache.samples, draw % self.cache.draws)
+                latents.append(tuple(self._latent(key, *side) for side in sample._asdict().items()))
+            yield step, latents
+
+    def _latent(self, key: Key, side: str, posterior: Posterior) -> Tensor:
+        noise = torch.randn(posterior.mean.shape, generator=torch_generator(*key, "posterior", side))
+        return self.drawn(posterior, noise)
 
     @torch.no_grad()
     def encode(self, key: Key, clip: Pair) -> tuple[Tensor, Tensor]:
@@ -139,15 +169,10 @@ class LatentFeed:
         """
         latents = []
         for side, frames in clip._asdict().items():
-            frames = frames.to(self.device)
-            size = (
-                (len(frames) - 1) // 4 + 1,
-                frames.shape[2] // 8,
-                frames.shape[3] // 8,
-                self.codec.vae.latent_channels,
-            )
-            noise = torch.randn(size, generator=torch_generator(*key, "posterior", side)).to(self.device)
-            latents.append(self.codec.encode(frames, noise=noise).float().cpu())
+            size = (len(frames) - 1) // TIME + 1, *(edge // SPACE for edge in frames.shape[2:])
+            shape = (*size, self.codec.vae.latent_channels)
+            noise = torch.randn(shape, generator=torch_generator(*key, "posterior", side)).to(self.device)
+            latents.append(self.codec.encode(frames.to(self.device), noise=noise).float().cpu())
         return tuple(latents)
 
     def preview(self) -> tuple[Batch, Clips]:
@@ -181,6 +206,7 @@ def fresh_clips(
         positions=lambda shape: feed.mesh.positions(shape.batch),
         workers=feed.workers,
         clean_only=clean_only,
+        failures=feed.failures,
     )
 
 

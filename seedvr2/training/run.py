@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from seedvr2.errors import UserError
-from seedvr2.training.files import whole
+from seedvr2.io.files import whole
 
 
 class Run:

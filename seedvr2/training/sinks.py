@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from seedvr2.errors import UserError
-from seedvr2.training.files import whole
+from seedvr2.io.files import whole
 
 Record = Mapping[str, float | int | str]
 QUIET = ("speed", "memory")  # groups that the console, which has a rate of its own, leaves out

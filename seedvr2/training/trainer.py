@@ -101,7 +101,8 @@ class Trainer:
             self.watch.beat(f"stage {stage.name} step {step}: recording and saving")
             more = self.measure(stage, objective, feed, batches, step, speed)
             if more or self.tracker.due(step, stage.iterations):
-                self.tracker.log(stage.name, step, stage.iterations, {**metrics, **more}, speed.read())
+                how = {**speed.read(), "data/failures": feed.failures.count}
+                self.tracker.log(stage.name, step, stage.iterations, {**metrics, **more}, how)
             number = self.runtime.largest(self.run.interrupted)
             if number or (stage.save_every and step % stage.save_every == 0):
                 with speed.paused():

@@ -4,6 +4,7 @@ again.
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from torch.distributed.tensor import DTensor
 
 from seedvr2 import config
 from seedvr2.errors import UserError
+from seedvr2.io.files import whole
 from seedvr2.models.released import load_released, read_state_dict, to_released
 from seedvr2.objectives.objective import Exported
-from seedvr2.training.files import whole
 
 POSITIVE, NEGATIVE = "pos_emb.pt", "neg_emb.pt"  # released prompt embeddings
 _KEY = "seedvr2"  # one metadata entry: the order of several is not reproducible
@@ -50,7 +51,7 @@ def save_network(
     if not main:
         return
     metadata = {"recipe": exported.recipe.config, **exported.facts}
-    save_file(tensors, path, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
+    save_tensors(path, tensors, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
 
 
 def read_metadata(path: Path) -> dict:
@@ -102,3 +103,11 @@ def read_prompts(positive: Path) -> dict[str, Tensor]:
         except Exception as error:  # every kind of damage has its own exception
             raise UserError(f"prompt embedding {str(path)!r} cannot be read ({error}): fetch it again") from error
     return tables | {"null": torch.zeros_like(tables["positive"])}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file that others may read, as far as this process lets them read its files."""
+    save_file(dict(tensors), path, metadata=metadata)
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)  # the library writes for its owner alone

@@ -7,8 +7,9 @@ import torch
 
 from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.degradation.resize import TargetResize
-from seedvr2.data.pairs import Pairs, Shape
+from seedvr2.data.pairs import Pairs
 from seedvr2.data.procedural import ProceduralClips
+from seedvr2.data.shapes import Shape
 from seedvr2.errors import UserError
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.objectives.objective import Exported

@@ -67,7 +67,7 @@ def test_what_works_passes():
 
 
 def test_lengths_that_the_vae_does_not_take_are_refused():
-    shape = "{_target_: seedvr2.data.pairs.Shape, frames: 6, height: 64, width: 64, batch: 2}"
+    shape = "{_target_: seedvr2.data.shapes.Shape, frames: 6, height: 64, width: 64, batch: 2}"
     stages, _ = stages_of(f"data.shapes=[{shape}]")
     with pytest.raises(UserError, match="use 5 or 9"):
         check(stages, Parallelism(), 1)

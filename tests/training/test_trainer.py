@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from seedvr2.data.loader import Failures
 from seedvr2.errors import UserError
 from seedvr2.objectives.objective import Exported
 from seedvr2.optim.trainee import Trainee
@@ -76,6 +77,8 @@ class Counts:
     def frames(self, results):
         """Results are frames already."""
         return results
+
+    failures = Failures(0.0)
 
     def grids(self, batch):
         """One clip without tokens."""

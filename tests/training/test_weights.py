@@ -15,7 +15,7 @@ from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
-from seedvr2.training.weights import export, load_network, read_metadata, read_weights
+from seedvr2.training.weights import export, load_network, read_metadata, read_weights, save_tensors
 
 MODELS = "seedvr2.models"
 RECIPE = {
@@ -89,7 +89,7 @@ def test_files_without_a_recipe_or_with_damage_are_named(tmp_path):
             load_network(tmp_path / f"{name}.safetensors")
 
 
-@pytest.mark.parametrize("target", ["seedvr2.training.files.remove", "seedvr2.config.load", "os.system"])
+@pytest.mark.parametrize("target", ["seedvr2.io.files.remove", "seedvr2.config.load", "os.system"])
 def test_a_file_cannot_have_anything_but_models_built(tmp_path, target):
     victim = tmp_path / "victim"
     victim.touch()
@@ -175,3 +175,9 @@ def test_initial_weights_that_do_not_exist_are_named(initial):
 def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path)):
         Catalogue(tmp_path)
+
+
+def test_tensors_are_as_readable_as_other_files(tmp_path):
+    (tmp_path / "plain").touch()
+    save_tensors(tmp_path / "tensors", {"a": torch.zeros(2)})
+    assert (tmp_path / "tensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

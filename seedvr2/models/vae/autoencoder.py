@@ -18,7 +18,7 @@ LOGVAR_RANGE = (-30.0, 20.0)
 
 
 class Posterior(NamedTuple):
-    """Diagonal Gaussian over latents: `mean` and `logvar`, each (B, C, t, h, w), logvar within [-30, 20]."""
+    """Diagonal Gaussian over latents: `mean` and `logvar`, (B, C, t, h, w) or any shape, logvar within [-30, 20]."""
 
     mean: Tensor
     logvar: Tensor

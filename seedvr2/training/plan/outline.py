@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from seedvr2.data.shapes import Buckets
 from seedvr2.errors import UserError
 from seedvr2.models.dit import Trunk
 from seedvr2.objectives.workload import Workload
@@ -50,12 +51,12 @@ def outline(stage: Stage) -> Outline:
     text = max((len(table) for table in prompts.parameters()), default=0) if prompts else 0
     if prompts is not None:
         networks["prompts"] = prompts
-    vae = feed[1].get("vae")
+    vae, shapes = feed[1].get("vae"), _parts(feed[1]["pairs"])[1]["shapes"]
     return Outline(
         stage,
         workload,
         networks,
-        _parts(feed[1]["pairs"])[1]["shapes"],
+        shapes.shapes() if isinstance(shapes, Buckets) else shapes,
         text,
         on_meta(vae) if vae else None,
         feed[1].get("chunk", CHUNK),

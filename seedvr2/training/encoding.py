@@ -1,0 +1,128 @@
+"""Fill a latent cache: draw clips, degrade each several times, encode all of it with the frozen VAE, shard by shard."""
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seedvr2.data.loader import Failures, lists_of_samples
+from seedvr2.data.pairs import Pairs
+from seedvr2.data.shapes import Shape
+from seedvr2.errors import UserError
+from seedvr2.models.codec import LatentCodec
+from seedvr2.models.vae.autoencoder import Posterior
+from seedvr2.objectives.objective import Recipe
+from seedvr2.parallel.runtime import Runtime
+from seedvr2.training.builder import ModelBuilder
+from seedvr2.training.feed import CHUNK
+from seedvr2.training.latent_cache import LatentCache, Sample, config_hash, origin
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+EVERY = 30.0  # seconds between lines of progress
+
+
+class Request(NamedTuple):
+    """One sample of a cache."""
+
+    number: int
+    shape: Shape
+
+
+class Drawer:
+    """Draws the samples of a cache; their keys do not depend on who draws them."""
+
+    def __init__(self, pairs: Pairs, *, seed: int, draws: int):
+        self.pairs, self.seed, self.draws = pairs, seed, draws
+
+    def draw(self, request: Request) -> tuple[Tensor, list[Tensor], list[list[dict]]]:
+        """A clean clip, degraded versions of it, and what was drawn for each; see `Pairs.draws`."""
+        key = (self.seed, "cache", *request.shape.size, request.number)
+        return self.pairs.draws(key, request.shape, self.draws)
+
+
+def encode_shards(
+    *,
+    data: Callable[[], Pairs],
+    vae: Recipe,
+    weights: str,
+    output: str,
+    samples: int,
+    draws: int = 2,
+    per_shard: int = 32,
+    seed: int = 0,
+    dtype: Literal["bf16", "fp32"] = "bf16",
+    chunk: int = CHUNK,
+    workers: int = 0,
+    failures: float = 0.01,
+    runtime: Runtime,
+    rank: int = 0,
+    world: int = 1,
+    say: Callable[[str], None] = print,
+) -> LatentCache:
+    """Write the shards of a cache that are not there yet; each of `world` processes takes every `world`-th.
+
+    data: recipe of the pairs, whose shapes are cached. weights: file of the VAE. samples: clips of each shape. draws:
+    degraded versions of each. dtype: of what is stored. chunk, workers, failures: see `LatentFeed`. Raises UserError
+    for numbers below 1, another cache in `output`, and a disk that refuses.
+    """
+    for name, value in {"samples": samples, "draws": draws, "per_shard": per_shard}.items():
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name} is {value!r}: use a whole number of at least 1")
+    pairs = data()
+    path = Path(weights)
+    facts = {"samples": samples, "draws": draws, "per_shard": per_shard, "seed": seed, "dtype": dtype}
+    cache = LatentCache.create(output, {**facts, **origin(data, path), "data": config_hash(data.config)})
+    network = ModelBuilder(runtime, seed, "cache")("vae", vae, path, trainable=False)
+    codec = LatentCodec(network, chunk=chunk)
+    sizes = dict.fromkeys(shape.size for shape in pairs.shapes)
+    shapes = {size: next(shape for shape in pairs.shapes if shape.size == size) for size in sizes}
+    tasks = [(size, number, shard) for size in sizes for number, shard in enumerate(cache.shards(size))]
+    mine = [task for task in tasks[rank::world] if not task[2].is_file()]
+    say(f"{len(mine)} of {len(tasks[rank::world])} shards to encode" + (f" on rank 0 of {world}" if world > 1 else ""))
+    requests = [[Request(n, shapes[size])] for size, number, _ in mine for n in cache.numbers(number)]
+    drawer = Drawer(pairs, seed=seed, draws=draws)
+    drawn = lists_of_samples(drawer.draw, requests, pairs=pairs, workers=workers, failures=Failures(failures))
+    progress = Progress(len(requests), say)
+    for _, number, shard in mine:
+        found, records = [], []
+        for ((hq, lqs, record),) in itertools.islice(drawn, len(cache.numbers(number))):
+            found.append(encoded(codec, runtime.device, DTYPES[dtype], hq, lqs))
+            records.append(record)
+            progress.add(1, len(hq) * (1 + len(lqs)))
+        cache.write(shard, found, records)
+    return cache
+
+
+@torch.no_grad()
+def encoded(
+    codec: LatentCodec, device: torch.device, dtype: torch.dtype, hq: Tensor, lqs: Sequence[Tensor]
+) -> Sample:
+    """Posteriors of a clean clip, and of its degraded versions one after the other."""
+
+    def moments(clip: Tensor) -> Posterior:
+        return Posterior(*(part.to("cpu", dtype) for part in codec.moments(clip.to(device))))
+
+    return Sample(moments(hq), Posterior(*map(torch.stack, zip(*map(moments, lqs), strict=True))))
+
+
+class Progress:
+    """Says now and then how many samples are done, how fast, and how long the rest will take."""
+
+    def __init__(self, total: int, say: Callable[[str], None]):
+        self.total, self.say = total, say
+        self.done = self.frames = 0
+        self.start = self.last = time.monotonic()
+
+    def add(self, samples: int, frames: int) -> None:
+        """More is done."""
+        self.done, self.frames = self.done + samples, self.frames + frames
+        now = time.monotonic()
+        if now - self.last >= EVERY or self.done == self.total:
+            self.last, seconds = now, max(now - self.start, 1e-9)
+            left = timedelta(seconds=round((self.total - self.done) * seconds / self.done))
+            self.say(f"{self.done} of {self.total} samples, {self.frames / seconds:.1f} frames/s, {left} left")
