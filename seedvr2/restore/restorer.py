@@ -16,6 +16,8 @@ from seedvr2.flow.condition import restoration_condition, restoration_input
 from seedvr2.flow.sampler import euler
 from seedvr2.flow.timesteps import trailing
 from seedvr2.models.codec import LatentCodec
+from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, wavelet_color_fix
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, latent_noise, windowed
@@ -65,18 +67,36 @@ class Restorer:
         self.overlap = overlap
         self.chunk = chunk
         self._timesteps = trailing(steps)
+        # latent frames after which it no longer matters where a stream began
+        self._encoder_reach = -(-look_back(codec.vae.encoder) // TIME) + 1
+        self._decoder_reach = -(-look_back(codec.vae.decoder, TIME) // TIME) + 1
         self.device = torch.device(device)
         self.dtype = dtype
         self._color_fix = COLOR_FIXES[color_fix]
 
-    def restore(self, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def restart(self, frame: int) -> int:
+        """The latest frame of a shot from which `restore` can start and give the same results from `frame` on."""
+        step = self.window - self.overlap
+        number = (-(-frame // TIME) - self._decoder_reach) // step - 1  # of the first window that matters
+        latent = (number * step - self._encoder_reach) // self.chunk * self.chunk
+        return TIME * latent if number > 0 and latent > 0 else 0
+
+    def restore(self, frames: Iterable[torch.Tensor], *, first: int = 0) -> Iterator[torch.Tensor | None]:
         """Yield one restored frame (3,H,W), float32 in [-1,1] on the CPU, per input frame (3,H,W) in [-1,1].
 
-        All frames have one size, that of the output; it need not be a multiple of anything.
+        All frames are of one shot and have one size, that of the output; it need not be a multiple of anything.
+        `first`: number of the first one, if not 0 then one that `restart` gave. Then the first results are None, and
+        those before the frame that `restart` was asked for are not those of the whole shot.
         """
         ahead, inputs = itertools.tee(frames)
-        restored = self._restored(pad_to_multiple(frame, SIDE_MULTIPLE) for frame in ahead)
-        for lq in inputs:
+        window = self._first_window(first)
+        decoding = TIME * (window + self.overlap) if first else 0  # the first frame that comes out
+        padded = (pad_to_multiple(frame, SIDE_MULTIPLE) for frame in ahead)
+        restored = self._restored(padded, first // TIME, window)
+        for number, lq in enumerate(inputs, first):
+            if number < decoding:
+                yield None
+                continue
             frame = next(restored, None)
             assert frame is not None, "fewer frames came out than went in"
             frame = frame[:, : lq.shape[-2], : lq.shape[-1]].float().cpu()
@@ -85,11 +105,18 @@ class Restorer:
             yield frame.clamp(-1, 1)
         assert sum(1 for _ in restored) <= 3, "more frames came out than the padding of the last group"
 
-    def _restored(self, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def _first_window(self, first: int) -> int:
+        # Position of the first window all of whose latents are those of the whole shot.
+        step = self.window - self.overlap
+        return -(-(first // TIME + self._encoder_reach) // step) * step if first else 0
+
+    def _restored(self, frames: Iterable[torch.Tensor], start: int, window: int) -> Iterator[torch.Tensor]:
         on_device = (frame.to(self.device, self.dtype) for frame in frames)
-        latents = encoded(on_device, self.codec, seed=self.seed, latents=self.chunk)
-        clean = windowed(latents, self._generated, window=self.window, overlap=self.overlap)
-        return decoded(clean, self.codec, count=self.chunk)
+        latents = encoded(on_device, self.codec, seed=self.seed, latents=self.chunk, start=start)
+        latents = itertools.islice(latents, window - start, None)
+        clean = windowed(latents, self._generated, window=self.window, overlap=self.overlap, start=window)
+        # what fades in from a window that did not run is left out
+        return decoded(itertools.islice(clean, self.overlap if window else 0, None), self.codec, count=self.chunk)
 
     @torch.no_grad()
     def _generated(self, lq: torch.Tensor, position: int) -> torch.Tensor:

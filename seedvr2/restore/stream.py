@@ -44,10 +44,13 @@ def frame_groups(frames: Iterable[torch.Tensor], *, latents: int = 1) -> Iterato
 
 
 def encoded(
-    frames: Iterable[torch.Tensor], codec: LatentCodec, *, seed: int, latents: int = 1
+    frames: Iterable[torch.Tensor], codec: LatentCodec, *, seed: int, latents: int = 1, start: int = 0
 ) -> Iterator[torch.Tensor]:
-    """Latent frames (h,w,C) of a stream of frames (3,H,W) in [-1,1], sides multiples of 8; `latents` per call."""
-    history, position = Carry(), 0
+    """Latent frames (h,w,C) of a stream of frames (3,H,W) in [-1,1], sides multiples of 8; `latents` per call.
+
+    start: position of the first latent frame, which keys its noise.
+    """
+    history, position = Carry(), start
     for group in frame_groups(frames, latents=latents):
         height, width = (side // SPACE for side in group.shape[-2:])
         count = -(-len(group) // TIME)
@@ -56,17 +59,20 @@ def encoded(
         position += count
 
 
-def windowed(latents: Iterable[torch.Tensor], restore: Restore, *, window: int, overlap: int) -> Iterator[torch.Tensor]:
+def windowed(
+    latents: Iterable[torch.Tensor], restore: Restore, *, window: int, overlap: int, start: int = 0
+) -> Iterator[torch.Tensor]:
     """Restore a stream of latent frames (h,w,C) in windows that share `overlap` frames and fade linearly over them.
 
-    The last window may be shorter, and a stream that fits into one window is restored whole. Raises UserError if the
-    window is not larger than twice the overlap (a frame must not belong to three windows).
+    The last window may be shorter, and a stream that fits into one window is restored whole. start: position of the
+    first latent frame. Raises UserError if the window is not larger than twice the overlap (a frame must not belong to
+    three windows).
     """
     check_window(window, overlap=overlap)
     latents = iter(latents)
     waiting: list[torch.Tensor] = list(itertools.islice(latents, window))
     tail: torch.Tensor | None = None  # the end of the window before, which fades into the next
-    position = 0
+    position = start
     while waiting:
         restored = restore(torch.stack(waiting), position)
         if tail is not None:

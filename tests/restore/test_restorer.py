@@ -132,3 +132,25 @@ def test_less_than_one_step_is_the_users_mistake(generator, codec, prompt):
 def test_unknown_color_fixes_are_the_users_mistake(generator, codec, prompt):
     with pytest.raises(UserError, match="'lab'.*" + ", ".join(COLOR_FIXES)):
         Restorer(generator, codec, prompt=prompt, color_fix="lab")
+
+
+@pytest.mark.parametrize(("window", "overlap", "chunk"), [(3, 1, 1), (4, 2, 1), (5, 0, 2)])
+def test_a_restart_in_mid_shot_goes_on_with_the_very_same_frames(generator, codec, prompt, window, overlap, chunk):
+    rough = torch.rand((1, 3, 56, 3, 4), generator=torch.Generator().manual_seed(4)) * 2 - 1
+    smooth = torch.nn.functional.interpolate(rough, (283, 16, 16), mode="trilinear", align_corners=True)
+    clip = list(smooth[0].transpose(0, 1).contiguous())
+    restorer = Restorer(generator, codec, prompt=prompt, window=window, overlap=overlap, chunk=chunk)
+    whole = list(restorer.restore(clip))
+    for frame in (260, 267, 282):
+        first = restorer.restart(frame)
+        assert 0 < first < frame
+        assert first % 4 == 0
+        again = list(restorer.restore(clip[first:], first=first))
+        assert len(again) == len(clip) - first
+        assert all(torch.equal(a, b) for a, b in zip(again[frame - first :], whole[frame:], strict=True))
+
+
+def test_a_restart_near_the_start_is_the_start(generator, codec, prompt):
+    restorer = Restorer(generator, codec, prompt=prompt, window=3)
+    assert [restorer.restart(frame) for frame in (0, 1, 20, 60)] == [0] * 4
+    assert restorer.restart(1000) > 750
