@@ -32,12 +32,12 @@ from torch.distributed.tensor import DTensor
 from seedvr2 import config
 from seedvr2.data.batch import Batch
 from seedvr2.errors import UserError, main_guard
+from seedvr2.io.files import whole
 from seedvr2.models.dit import Trunk
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.shard import parallelize
 from seedvr2.randomness import Draws
-from seedvr2.training.files import whole
 from seedvr2.training.plan.work import clip_flops
 from seedvr2.training.speed import product_rate
 

@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from seedvr2.errors import UserError, main_guard
+from seedvr2.io.files import whole
 from seedvr2.models.released import read_state_dict
-from seedvr2.training.files import whole
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "seedvr2" / "assets" / "tiny"

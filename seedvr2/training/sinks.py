@@ -16,7 +16,7 @@ from seedvr2.errors import UserError
 from seedvr2.io.files import whole
 
 Record = Mapping[str, float | int | str]
-QUIET = ("speed", "memory")  # groups that the console, which has a rate of its own, leaves out
+QUIET = ("speed", "memory", "data")  # groups that the console, which has a rate of its own, leaves out
 MODES = (None, "online", "offline", "disabled")
 
 
