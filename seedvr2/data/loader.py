@@ -13,6 +13,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from seedvr2.data.memory import keep_freed_memory
 from seedvr2.data.pairs import Pair, Pairs
 from seedvr2.data.shapes import Shape
 from seedvr2.errors import UserError
@@ -172,3 +173,4 @@ def _clean_forks() -> BaseContext:
 def _single_thread(_worker: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()

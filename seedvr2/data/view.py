@@ -30,10 +30,14 @@ def random_crop(rng: np.random.Generator, clip: np.ndarray, view: tuple[int, int
     height, width = (min(round(side * factor), full) for side, full in zip(view, clip.shape[1:3], strict=True))
     top = int(rng.integers(clip.shape[1] - height + 1))
     left = int(rng.integers(clip.shape[2] - width + 1))
-    part = clip[:, top : top + height, left : left + width].astype(np.float32) / np.float32(255)
-    if (height, width) == tuple(view):
-        return part
-    return np.stack([cv2.resize(frame, view[::-1], interpolation=cv2.INTER_AREA) for frame in part])
+    result = np.empty((len(clip), *view, clip.shape[3]), np.float32)
+    for frame, target in zip(clip[:, top : top + height, left : left + width], result, strict=True):
+        part = np.divide(frame, np.float32(255), dtype=np.float32)
+        if (height, width) == tuple(view):
+            target[:] = part
+        else:
+            cv2.resize(part, view[::-1], dst=target, interpolation=cv2.INTER_AREA)
+    return result
 
 
 def camera_move(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from seedvr2.data.degradation.draw import Clip, Draw, odds_of, span_of, steps_of, to_bytes, to_floats
+from seedvr2.data.degradation.draw import Clip, Draw, odds_of, span_of, steps_of, to_bytes
 from seedvr2.data.degradation.encoder import CODECS, check_encoder, through_codec
 from seedvr2.data.degradation.jpeg import through_jpeg
 from seedvr2.errors import UserError
@@ -76,7 +76,10 @@ class VideoCodec:
         draw.record.append({"op": "video_codec", "codec": codec, **budget})
         frames = [to_bytes(frame) for frame in clip]
         frames = through_codec(frames, codec, bits_per_frame=bits_per_frame, is_strict=self.rate == "per_pixel")
-        return np.stack([to_floats(frame) for frame in frames])
+        result = np.empty_like(clip)
+        for frame, target in zip(frames, result, strict=True):
+            np.divide(frame, np.float32(255), out=target)
+        return result
 
 
 def _through_jpeg(frame: np.ndarray, quality: int) -> np.ndarray:

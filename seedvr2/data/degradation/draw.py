@@ -100,9 +100,9 @@ def to_bytes(frame: Clip) -> Clip:
     """A float32 array in [0,1] as uint8 of the same shape: clipped, because values would wrap around, and rounded."""
     if isinstance(frame, Tensor):
         return (frame.clamp(0, 1) * 255).round().to(torch.uint8)
-    flat = np.ascontiguousarray(frame, np.float32).reshape(-1, max(frame.shape[-1], 1))
-    # One pass; the scaled absolute value saturates at 255.
-    return cv2.convertScaleAbs(cv2.max(flat, 0.0), alpha=255.0).reshape(frame.shape)
+    positive = np.maximum(frame, np.float32(0))
+    # The scaled absolute value saturates at 255.
+    return cv2.convertScaleAbs(positive.reshape(-1, frame.shape[-1]), alpha=255.0).reshape(frame.shape)
 
 
 def to_floats(frame: Clip) -> Clip:

@@ -57,3 +57,33 @@ def test_frames_get_independent_noise_and_drifting_strength():
     measured = [frame.std() * 255 for frame in noise]
     assert measured == pytest.approx(entry["sigma"], rel=0.03)
     assert entry["sigma"][0] != entry["sigma"][1]
+
+
+@pytest.mark.parametrize("domain", [1, 255])
+def test_normal_noise_has_the_variance_of_poisson_noise(domain):
+    exact, _ = add(ramp(), kinds={"poisson": 1}, scale=(1, 1), gray=0, poisson_domain=domain)
+    normal, _ = add(ramp(), kinds={"poisson": 1}, scale=(1, 1), gray=0, poisson_domain=domain, exact_poisson=False)
+    assert not np.array_equal(exact, normal)
+    for level in (0.25, 0.5, 1.0):
+        near = np.abs(ramp() - level) < 0.05
+        assert normal[near].std() == pytest.approx(exact[near].std(), rel=0.05)
+        assert exact[near].std() == pytest.approx(np.sqrt(level / 256 / domain), rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+def test_the_size_of_a_clip_does_not_change_what_is_drawn_next(kind):
+    following = set()
+    for side in (8, 32):
+        draw = Draw(np.random.default_rng(3), (1, 1))
+        Noise({kind: 1})(ramp(side=side), draw)
+        following.add(draw.rng.random())
+    assert len(following) == 1
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+@pytest.mark.parametrize("gray", [0, 1])
+def test_the_given_clip_is_left_alone(kind, gray):
+    clip = ramp(side=16)
+    before = clip.copy()
+    Noise({kind: 1}, gray=gray)(clip, Draw(np.random.default_rng(3), (1, 1)))
+    assert np.array_equal(clip, before)
