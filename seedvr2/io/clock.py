@@ -48,9 +48,29 @@ class FrameClock:
         self._count += 1
         return tick
 
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second, None if unknown."""
+        return self._rate
+
+    @property
+    def origin(self) -> Fraction:
+        """The source's time, in seconds, that is 0 in the output; other streams of the source shift by it as well."""
+        if self._origin is None and self._first is not None:
+            return self._first * self._source_base
+        return self._origin or Fraction(0)
+
     def seconds(self, tick: int) -> Fraction:
         """The time of a stamp that `tick` returned."""
         return tick * self.time_base
+
+    def state(self) -> dict[str, int | None]:
+        """What the clock has seen, as values that JSON holds."""
+        return {"first": self._first, "count": self._count, "last": self._last}
+
+    def restore(self, state: dict[str, int | None]) -> None:
+        """Go on where a clock that was made with the same arguments and gave this `state` stopped."""
+        self._first, self._count, self._last = state["first"], state["count"], state["last"]
 
     def _on_grid(self, seconds: Fraction) -> Fraction:
         if self._rate is None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 import av
 import numpy as np
@@ -22,6 +22,10 @@ HIGH_DEFINITION_HEIGHT = 720
 VIDEO_SUFFIX = re.compile(
     r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|m?ts|m2ts|wmv|flv|3gp|ogv|gif|y4m|h26[45]|mxf|vob)", re.IGNORECASE
 )
+# Decoders that paint over damage, though not with slices in parallel.
+CONCEALING = re.compile(r"h26[134]|mpeg[124]|msmpeg4|wmv|vc1|flv1?$|rv[1-4]0")
+# PyAV 19 reads any tags and no longer takes the argument.
+_LENIENT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 HIGH_DYNAMIC_RANGE_CURVES = (16, 18)  # PQ, HLG
 
 _log = logging.getLogger(__name__)
@@ -59,23 +63,39 @@ class VideoInfo(NamedTuple):
 class Video:
     """An open video: `.info`, and `.frames()` once.
 
-    `damaged` counts the packets and frames that decoded with errors so far; `is_truncated` says that reading ended
-    before the end of the file. Raises UserError if the file is missing, empty, undecodable or has no video stream.
+    `file` is read in place of the file at `path`, which then is a name only; whoever opened it closes it. `decoder`
+    takes the place of FFmpeg's own choice. `in_order` decodes one frame after the other, which is slower; otherwise a
+    bad packet takes good frames along, and damage is concealed differently from run to run.
+
+    `damaged` counts the packets and frames that decoded with errors so far: a broken frame is delivered, a packet
+    without any picture is not. `is_truncated` says that reading ended before the end of the file. `alpha_decoder` is
+    the decoder to ask for where FFmpeg's own choice drops the transparency, None elsewhere. Raises UserError if the
+    file is missing, empty, undecodable or has no video stream.
     """
 
-    def __init__(self, path: str | Path, *, threads: int = 0):
-        self.path = existing_file(path)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        file: IO[bytes] | None = None,
+        decoder: str | None = None,
+        threads: int = 0,
+        in_order: bool = False,
+    ):
+        self.path = existing_file(path) if file is None else Path(path)
         self.damaged = 0
         self.is_truncated = False
         self._is_used = False
         try:
-            self._container = av.open(media_name(self.path))
+            self._container = open_container(self.path if file is None else file)
         except av.FFmpegError as error:
             raise UserError(f"{self.path} cannot be read as a video ({error.strerror}); check the file") from error
         try:
             self._stream = main_stream(self._container, self.path)
-            self._stream.thread_type = "AUTO"
-            self._stream.codec_context.thread_count = threads
+            self.alpha_decoder = _alpha_decoder(self._stream)
+            self._decoder = av.CodecContext.create(decoder, "r") if decoder else self._stream.codec_context
+            self._decoder.thread_type = "SLICE" if in_order else "AUTO"
+            self._decoder.thread_count = 1 if in_order and CONCEALING.match(self._decoder.name) else threads
             self._pending = self._decode()
             self._first = next(self._pending, None)
             if self._first is None:
@@ -114,17 +134,28 @@ class Video:
             ending = ", and it ends early" if self.is_truncated else ""
             _log.warning("%s is damaged: %d decoding errors%s", self.path, self.damaged, ending)
 
+    @property
+    def streams(self) -> int:
+        """How many video streams the file has, cover pictures left out."""
+        return len(_moving_streams(self._container))
+
+    @property
+    def first(self) -> av.VideoFrame:
+        """The frame that reading starts with, not turned upright."""
+        return self._first
+
     def seek(self, pts: int) -> bool:
         """Let reading start at the last keyframe at or before `pts`; False if nothing can be decoded from there."""
         try:
             self._container.seek(pts, stream=self._stream, backward=True)
         except av.FFmpegError:
             return False
-        self._pending = self._decode()
+        self._pending = self._decode(wanted=pts)
         self._first = next(self._pending, None)
         return self._first is not None
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _decode(self, wanted: int | None = None) -> Iterator[av.VideoFrame]:
+        # Before `wanted` only what later frames refer to is decoded.
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -133,15 +164,21 @@ class Video:
                 return
             except av.FFmpegError:
                 self.is_truncated = True
+                yield from self._decoded(None)
                 return
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                self.damaged += 1
-                continue
-            for frame in frames:
-                self.damaged += int(frame.is_corrupt)
-                yield frame
+            is_early = wanted is not None and packet.pts is not None and packet.pts < wanted
+            self._decoder.skip_frame = "NONREF" if is_early else "DEFAULT"
+            yield from self._decoded(packet)
+
+    def _decoded(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+        # None gives what the decoder still holds.
+        try:
+            frames = self._decoder.decode(packet)
+        except av.FFmpegError as error:
+            self.damaged += not isinstance(error, av.EOFError)
+            return []
+        self.damaged += sum(frame.is_corrupt for frame in frames)
+        return frames
 
 
 def is_video(path: str | Path) -> bool:
@@ -149,9 +186,9 @@ def is_video(path: str | Path) -> bool:
     return VIDEO_SUFFIX.fullmatch(Path(path).suffix) is not None
 
 
-def open_video(path: str | Path, *, threads: int = 0) -> Video:
+def open_video(path: str | Path, *, file: IO[bytes] | None = None, threads: int = 0) -> Video:
     """Open a video for streaming, as a context manager; `threads` is the decoder's (0 = one per core)."""
-    return Video(path, threads=threads)
+    return Video(path, file=file, threads=threads)
 
 
 def read_frames(path: str | Path, *, threads: int = 0) -> Iterator[np.ndarray]:
@@ -197,16 +234,33 @@ def _fraction(rational: object) -> Fraction | None:
     return Fraction(rational.numerator, rational.denominator) if rational else None
 
 
+def open_container(source: Path | IO[bytes]) -> av.container.InputContainer:
+    """A file, or an open one, for reading. Raises av.FFmpegError; tags in unknown alphabets are no reason to."""
+    return av.open(media_name(source) if isinstance(source, Path) else source, **_LENIENT)
+
+
 def main_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     """The default video stream that is not a cover picture; raises UserError if there is none."""
-    streams = [stream for stream in container.streams.video if not _has_disposition(stream, "attached_pic")]
+    streams = _moving_streams(container)
     if not streams:
-        raise UserError(f"{path} has no video stream; give a video file")
+        raise UserError(f"{path} has no video stream of a known codec; give a video file")
     return next((stream for stream in streams if _has_disposition(stream, "default")), streams[0])
+
+
+def _moving_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    # a stream of a codec that FFmpeg does not know has no context
+    known = [stream for stream in container.streams.video if stream.codec_context is not None]
+    return [stream for stream in known if not _has_disposition(stream, "attached_pic")]
 
 
 def _has_disposition(stream: av.VideoStream, name: str) -> bool:
     return bool(stream.disposition & av.stream.Disposition[name])
+
+
+def _alpha_decoder(stream: av.VideoStream) -> str | None:
+    # Transparency of WebM travels beside the picture, where only the library of the format's makers looks for it.
+    marks = {value for key, value in stream.metadata.items() if key.lower() == "alpha_mode"}
+    return {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name) if marks == {"1"} else None
 
 
 def _describe(

@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from seedvr2.errors import UserError
-from seedvr2.io.reader import Video, existing_file, main_stream, media_name, open_video, rgb
+from seedvr2.io.reader import Video, existing_file, main_stream, open_container, open_video, rgb
 
 
 class Landmark(NamedTuple):
@@ -160,7 +160,7 @@ def _packet_times(path: Path) -> tuple[int, ...] | None:
     # None where packets do not tell frames: no time stamps, or packets that an edit list or damage removes.
     times = []
     try:
-        with av.open(media_name(path)) as container:
+        with open_container(Path(path)) as container:
             for packet in container.demux(main_stream(container, path)):
                 if packet.size == 0:
                     continue

@@ -56,3 +56,14 @@ def test_time_bases_fit_into_32_bits():
 def test_an_unknown_rate_without_stamps_is_the_users_mistake():
     with pytest.raises(UserError, match="frame rate"):
         FrameClock(None)
+
+
+def test_a_clock_goes_on_after_a_restart():
+    stamps = [100, 133, 167, 200, 300, 290, 333]
+    whole = FrameClock(Fraction(30), time_base=Fraction(1, 1000))
+    ticks = [whole.tick(pts) for pts in stamps]
+    first, second = (FrameClock(Fraction(30), time_base=Fraction(1, 1000)) for _ in range(2))
+    begun = [first.tick(pts) for pts in stamps[:3]]
+    second.restore(first.state())
+    assert begun + [second.tick(pts) for pts in stamps[3:]] == ticks
+    assert second.origin == whole.origin == Fraction(1, 10)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from seedvr2.errors import UserError
-from seedvr2.io.images import is_image, read_image, write_image
+from seedvr2.io.images import image_size, is_image, read_image, write_image
 
 
 @pytest.fixture
@@ -29,11 +29,18 @@ def test_failed_write_leaves_nothing(tmp_path, picture):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_exif_orientation_turns_the_image_upright(tmp_path, picture):
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("is_gray", [False, True])
+def test_exif_orientation_turns_the_image_upright(tmp_path, picture, suffix, is_gray):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read_image(tmp_path / "a.png"), np.rot90(picture, k=-1))
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(picture[..., 0] if is_gray else picture).save(path, exif=exif)
+    expected = np.rot90(np.repeat(picture[..., :1], 3, axis=2) if is_gray else picture, k=-1)
+    assert np.array_equal(read_image(path), expected)
+    with path.open("rb") as file:
+        assert np.array_equal(read_image(path, file=file), expected)
+    assert image_size(path) == expected.shape[:2]
 
 
 def test_sixteen_bit_gray_keeps_its_high_byte(tmp_path):

@@ -1,5 +1,6 @@
 """Properties of video decoding: orientation, colour, windows, damage."""
 
+import contextlib
 import logging
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ import pytest
 
 from seedvr2.errors import UserError
 from seedvr2.io.reader import is_video, open_video, read_frames
-from seedvr2.io.window import count_frames, read_window
+from seedvr2.io.window import Landmark, count_frames, read_beyond, read_window
 
 FRAMES, HEIGHT, WIDTH = 23, 48, 64
 
@@ -161,3 +162,56 @@ def test_video_names_are_recognised():
     assert is_video("x.mts")
     assert not is_video("x.png")
     assert not is_video("mp4")
+
+
+@pytest.mark.parametrize("fps", [0.0, 24000 / 1001])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_windows_beyond_a_landmark_equal_sequential_frames(video, fps, as_file):
+    whole = np.stack(list(read_frames(video)))
+    with open_video(video) as opened:
+        stamps = [frame.pts for frame in opened.decoded()]
+    for number, skip, count in [(0, 0, 1), (0, 0, FRAMES), (3, 9, 5), (7, 0, 16), (11, 11, 1), (6, 1, 8)]:
+        landmark = Landmark(number, stamps[number], fps)
+        with video.open("rb") if as_file else contextlib.nullcontext() as file:
+            found = read_beyond(video, landmark, skip, count, file=file, threads=1)
+        assert np.array_equal(found, whole[number + skip : number + skip + count])
+
+
+@pytest.mark.parametrize("landmark", [Landmark(4, None), Landmark(4, 77, 10.0), Landmark(4, 10**9), Landmark(4, 4004)])
+def test_a_wrong_landmark_is_found_out_and_frames_are_counted(video, landmark):
+    whole = np.stack(list(read_frames(video)))
+    assert np.array_equal(read_beyond(video, landmark, 5, 6), whole[9:15])
+
+
+def test_windows_beyond_a_landmark_that_the_file_does_not_hold_are_refused(video):
+    with pytest.raises(UserError, match=f"frames {FRAMES - 2} to {FRAMES + 1}"):
+        read_beyond(video, Landmark(FRAMES - 2, None), 0, 4)
+
+
+def test_uneven_stamps_do_not_mislead(tmp_path):
+    path = tmp_path / "uneven.mkv"
+    clip = moving_squares()
+    stamps = [7 * number + number % 3 for number in range(FRAMES)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=100, options={"g": "5"})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for array, stamp in zip(clip, stamps, strict=True):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    for fps in (0.0, 1000 / 7):
+        assert np.array_equal(read_beyond(path, Landmark(2, stamps[2], fps), 6, 9), clip[8:17])
+
+
+def test_tags_in_an_unknown_alphabet_do_not_matter(tmp_path):
+    path = write_video(tmp_path / "clip.avi", moving_squares(), codec="mpeg4")
+    data = path.read_bytes()
+    title = b"INAM\x06\x00\x00\x00caf\xe9s\x00"
+    info = b"LIST" + (4 + len(title)).to_bytes(4, "little") + b"INFO" + title
+    at = data.index(b"LIST", data.index(b"strf"))  # between the headers and the pictures
+    path.write_bytes(data[:4] + (len(data) + len(info) - 8).to_bytes(4, "little") + data[8:at] + info + data[at:])
+    with av.open(str(path), metadata_errors="replace") as container:
+        assert container.metadata
+    assert count_frames(path) == len(list(read_frames(path))) == FRAMES
