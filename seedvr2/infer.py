@@ -1,67 +1,93 @@
-"""Restore a video or an image: `python -m seedvr2.infer --input lq.mp4`.
+"""Restore videos and images: `python -m seedvr2.infer --input lq.mp4`.
 
-A video is streamed: memory does not depend on its length, and frame count, frame rate and sound are those of the input.
+A film is streamed shot by shot: memory does not depend on its length, and frames, time stamps, sound, subtitles and
+colours are those of the input. Killed at any moment, the same command goes on from the last finished segment.
 """
 
 import argparse
-import contextlib
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NoReturn
 
-import numpy as np
 import torch
 
-from seedvr2.errors import UserError, main_guard, orderly_termination
-from seedvr2.io.images import is_image, read_image, write_image
-from seedvr2.io.reader import Video, VideoInfo, existing_file, open_video
-from seedvr2.io.writer import VideoWriter, check_writable, video_format
+from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
+from seedvr2.io.codecs import PICTURES, VIDEO, VIDEO_SUFFIXES
+from seedvr2.io.encoding import choose_encoding
+from seedvr2.io.media import Media, open_media
+from seedvr2.models.lora import fingerprint
+from seedvr2.restore.cuts import read_cuts
 from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.restore.events import Events
+from seedvr2.restore.film import Identity
+from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
 from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
-from seedvr2.restore.progress import tracked
-from seedvr2.restore.resize import Size, check_size, parse_size, resize_frame, target_size
+from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
+from seedvr2.restore.resize import Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import COLOR_FIXES, Restorer
 from seedvr2.restore.stream import TIME
+from seedvr2.restore.work import Loaded, restore
 
 DEFAULT_SCALE = 4.0
 OWN_WINDOW = 17  # frames; what the tiny model is trained on
 RELEASED_WINDOW = 33
 BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one sentence, like every other mistake of the user."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
+SEGMENT = 120  # frames
+IDENTITY = "identity"
+SOME_FAILED, INTERRUPTED = 3, 130  # exit codes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line; mistakes of the user end with one sentence on stderr and exit code 2."""
+    """Run the command line; mistakes of the user end with one sentence on stderr and exit code 2.
+
+    Of several inputs the bad ones are reported and the others restored, with exit code 3 at the end. Ctrl-C ends after
+    the running segment, with exit code 130.
+    """
     with main_guard("seedvr2.infer"), orderly_termination():
         arguments = parser().parse_args(argv)
-        arguments.input = existing_file(arguments.input)
-        arguments.output = output_path(arguments)
-        restore = restore_image if is_image(arguments.input) else restore_video
-        restore(arguments)
+        arguments.cuts = read_cuts(arguments.cuts, arguments.no_shots)
+        events = Events(quiet=arguments.quiet, as_json=arguments.json)
+        chosen = pairs(arguments.input, arguments.output)
+        failed, model = [], None
+        with Stop() as stop:
+            for pair in chosen:
+                try:
+                    with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
+                        targets = plan_targets(pair, media, arguments)
+                        model = model or load(arguments, events)
+                        settings = {"cuts": arguments.cuts, "segment": arguments.segment}
+                        restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite)
+                except UserError as error:
+                    if len(chosen) == 1:
+                        raise
+                    failed.append(pair.source.name)
+                    text = str(error) if str(pair.source) in str(error) else f"{pair.source}: {error}"
+                    events.error(text, input=str(pair.source))
+                if stop.asked:
+                    sys.exit(INTERRUPTED)
+        if len(chosen) > 1:
+            events.say(f"{len(chosen) - len(failed)} of {len(chosen)} inputs restored", event="summary", failed=failed)
+        if failed:
+            events.error(f"failed: {', '.join(failed)}")
+            sys.exit(SOME_FAILED)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line's arguments."""
     result = Parser(prog="python -m seedvr2.infer", description=__doc__.split("\n")[0])
     add = result.add_argument
-    add("--input", type=Path, required=True, help="video or image to restore")
-    add("--output", type=Path, help="default: NAME_restored.mp4 (image: .png) beside the input")
-    add("--overwrite", action="store_true", help="replace existing outputs")
+    add("--input", nargs="+", required=True, help="videos, images, folders (of frames, or of inputs) or patterns")
+    add("--output", type=Path, help="file, or folder for pictures or several inputs; default: NAME_restored beside it")
+    add("--overwrite", action="store_true", help="replace existing outputs, and begin unfinished ones anew")
     add("--compare", action="store_true", help="also write NAME_compare: bicubic left, restored right")
     size = result.add_mutually_exclusive_group()
     size.add_argument("--scale", type=float, help=f"output size over input size (default {DEFAULT_SCALE:g})")
     size.add_argument("--short-side", type=int, help="short side of the output in pixels")
     size.add_argument("--size", help="exact output size, WIDTHxHEIGHT")
-    add("--model", help="tiny, 3b, 7b or a folder; default: released weights if there are any and a GPU, else tiny")
+    names = f"tiny, 3b, 7b, {IDENTITY} (nothing but reading and writing) or a folder"
+    add("--model", help=f"{names}; default: released weights if there are any and a GPU, else tiny")
     add("--lora", type=Path, metavar="FILE", help="lora.safetensors of a fine-tuning stage, merged into the model")
     add("--lora-strength", type=float, help="factor of the adapters, 0 for the plain model (default: as exported)")
     add("--seed", type=int, default=0, help="of the noise that restoration starts from (default 0)")
@@ -72,110 +98,64 @@ def parser() -> argparse.ArgumentParser:
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
     add("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: bf16 where the hardware has it, else fp32")
+    shots = result.add_argument_group("shots")
+    shots.add_argument("--no-shots", action="store_true", help="take the film as one shot")
+    shots.add_argument("--cuts", metavar="LIST", help="frames that begin shots, 120,250 or a file; default: found")
+    film = result.add_argument_group("the output")
+    film.add_argument("--container", choices=VIDEO_SUFFIXES, help="of outputs that are not named (default .mp4)")
+    film.add_argument("--codec", choices=tuple(VIDEO), help="default: what suits the ending and the depth")
+    film.add_argument("--depth", type=int, help="bits per sample: 8, 10, 12 or 16 (default: that of the codec)")
+    film.add_argument("--crf", type=float, help="quality of h264, hevc, vp9 and av1, 0 the best (default 14 for h264)")
+    film.add_argument("--preset", help="of the encoder; of prores its profile")
+    film.add_argument("--chroma", choices=("4:2:0", "4:2:2", "4:4:4"), help="sampling of colour (default 4:2:0)")
+    film.add_argument("--no-alpha", action="store_true", help="leave transparency out")
+    film.add_argument("--pictures", choices=tuple(PICTURES), default="png", help="of output folders (default png)")
+    film.add_argument("--fps", type=Fraction, help="frames per second of folders and raw streams (default 24)")
+    film.add_argument("--no-deinterlace", action="store_true", help="keep the fields of interlaced video")
+    film.add_argument("--segment", type=int, default=SEGMENT, help=f"frames that a kill can cost (default {SEGMENT})")
+    add("--quiet", action="store_true", help="tell errors only")
+    add("--json", action="store_true", help="tell events as JSON, one per line")
     return result
 
 
-def output_path(arguments: argparse.Namespace) -> Path:
-    """The output's path, checked: writable, of the input's kind, not the input, and not in the way of another file."""
-    source, output = arguments.input, arguments.output
-    suffix = ".png" if is_image(source) else ".mp4"
-    output = output or source.with_name(f"{source.stem}_restored{suffix}")
-    if is_image(source) != is_image(output):
-        kind = "an image" if is_image(source) else "a video"
-        raise UserError(f"{source.name} is {kind}, which cannot be written to {output.name}; end it in {suffix}")
-    if not is_image(output):
-        video_format(output)
-    for path in (output, compare_path(output)) if arguments.compare else (output,):
-        check_writable(path)
-        if path.exists() and path.samefile(source):
-            raise UserError(f"{path} is the input; give another --output")
-        if path.exists() and not arguments.overwrite:
-            raise UserError(f"{path} exists; give another --output, or --overwrite to replace it")
-    return output
+def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> list[Target]:
+    """What is to be written of an input, checked before any work is done. Raises UserError for what cannot be."""
+    info = media.info
+    if arguments.segment < 1:
+        raise UserError(f"--segment {arguments.segment} makes no sense; give at least 1 frame")
+    size = output_size(arguments, info.height, info.width)
+    doubled = Size(size.height, 2 * size.width)
+    output = pair.path(info, container=arguments.container)
+    wanted = [(output, size, None)] + [(compare_path(output), doubled, False)] * arguments.compare
+    codec = dict.fromkeys(("codec", "crf", "preset", "chroma"))  # pictures have none of these
+    if info.kind != "image":
+        codec = {name: getattr(arguments, name) for name in codec}
+    targets = []
+    for path, extent, alpha in wanted:
+        check_output(info.path, path, overwrite=arguments.overwrite)
+        encoding = choose_encoding(
+            path,
+            info,
+            width=extent.width,
+            height=extent.height,
+            depth=arguments.depth,
+            **codec,
+            alpha=False if arguments.no_alpha else alpha,
+            is_folder=not path.suffix,
+            picture=arguments.pictures,
+        )
+        if encoding.is_sequence and not encoding.is_folder and info.kind != "image" and info.frames != 1:
+            raise UserError(f"{path.name} holds one picture, not a film; give a folder, or end it in .mp4")
+        render = plain_picture(size, encoding) if path == output else side_by_side(encoding)
+        targets.append(Target(path, encoding, extent, render))
+    return targets
 
 
-def compare_path(output: Path) -> Path:
-    """Where the side-by-side of an output goes."""
-    return output.with_name(f"{output.stem}_compare{output.suffix}")
-
-
-def restore_image(arguments: argparse.Namespace) -> None:
-    """Restore one image file into one image file."""
-    picture = read_image(arguments.input)
-    size = output_size(arguments, *picture.shape[:2])
-    restorer = build_restorer(arguments)
-    say(f"{arguments.input}: {Size(*picture.shape[:2])} to {size}")
-    resized = resize_frame(picture, size)
-    (restored,) = restorer.restore([resized])
-    write_image(arguments.output, to_bytes(restored))
-    if arguments.compare:
-        write_image(compare_path(arguments.output), side_by_side(resized, restored))
-    report(arguments)
-
-
-def restore_video(arguments: argparse.Namespace) -> None:
-    """Restore one video file into one video file, a few frames at a time."""
-    with open_video(arguments.input) as video:
-        info = video.info
-        size = output_size(arguments, info.height, info.width)
-        restorer = build_restorer(arguments)
-        total = expected_frames(info)
-        rate = f"{float(info.rate):.5g} frames/s" if info.rate else "unknown rate"
-        frames = f"about {total} frames" if total else "unknown length"
-        say(f"{info.path}: {Size(info.height, info.width)} to {size}, {rate}, {frames}")
-        for warning in warnings(info):
-            say(f"note: {warning}")
-        with contextlib.ExitStack() as outputs:
-            writer = outputs.enter_context(open_writer(arguments.output, info, size))
-            compare = None
-            if arguments.compare:
-                doubled = Size(size.height, 2 * size.width)
-                compare = outputs.enter_context(open_writer(compare_path(arguments.output), info, doubled))
-            if (shape := pixel_shape(info, size)) != info.sample_aspect:
-                say(f"note: the picture keeps its shape, so the pixels of {size} have the aspect ratio {shape}")
-            for note in writer.notes:
-                say(f"note: {note}")
-            for (source, pts), restored in tracked(pairs(video, restorer, size), total=total):
-                writer.write(to_bytes(restored), pts=pts)
-                if compare is not None:
-                    compare.write(side_by_side(resize_frame(source, size), restored), pts=pts)
-    report(arguments)
-
-
-def pairs(video: Video, restorer: Restorer, size: Size) -> Iterator[tuple[tuple[np.ndarray, int | None], torch.Tensor]]:
-    """Each frame of a video with its time stamp, and the same frame restored; holds a window's worth of frames."""
-    ahead, behind = itertools.tee(video.frames())
-    restored = restorer.restore(resize_frame(frame, size) for frame, _ in ahead)
-    for result, source in zip(restored, behind, strict=True):
-        yield source, result
-
-
-def open_writer(path: Path, info: VideoInfo, size: Size) -> VideoWriter:
-    """A writer that keeps the rate, pixel shape and sound of a video."""
-    return VideoWriter(
-        path,
-        width=size.width,
-        height=size.height,
-        rate=info.rate,
-        time_base=info.time_base,
-        sample_aspect=pixel_shape(info, size),
-        sound_of=info.path if info.has_audio else None,
-    )
-
-
-def pixel_shape(info: VideoInfo, size: Size) -> Fraction:
-    """Width over height of an output pixel: the input's, unless an exact size with another aspect ratio was asked for.
-
-    Then the pixels change their shape and the picture keeps it.
-    """
-    change = Fraction(info.width * size.height, info.height * size.width)
-    is_rounding = abs(change - 1) * min(size) < 2  # even sides alone
-    return info.sample_aspect if is_rounding else (info.sample_aspect * change).limit_denominator(1000)
-
-
-def build_restorer(arguments: argparse.Namespace) -> Restorer:
+def load(arguments: argparse.Namespace, events: Events) -> Loaded:
     """Find and load the model that the arguments ask for, and say which it is."""
     adapters = chosen_adapters(arguments)
+    if arguments.model == IDENTITY:
+        return Loaded(Identity(), {"name": IDENTITY})
     device = pick_device(arguments.device)
     files = find_model(arguments.model, has_gpu=device.type == "cuda")
     dtype = pick_dtype(arguments.dtype, device)
@@ -185,25 +165,27 @@ def build_restorer(arguments: argparse.Namespace) -> Restorer:
     steps = step_count(arguments.steps, files)
     if arguments.model is None and not files.released:
         reason = f"no released weights in ${WEIGHTS_VARIABLE} or the cache" if device.type == "cuda" else "no GPU"
-        say(f"no --model given and {reason}, so the bundled tiny model runs")
+        events.say(f"no --model given and {reason}, so the bundled tiny model runs")
     calls = "1 step" if steps == 1 else f"{steps} steps"
     settings = f"{dtype}, {calls}, seed {arguments.seed}, colour fix {color_fix}"
-    say(f"model {files.name} ({files.origin}) on {device}, {settings}")
+    events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
     if adapters is not None:
-        say(f"adapters {adapters.path}, strength {'as exported' if adapters.strength is None else adapters.strength}")
+        strength = "as exported" if adapters.strength is None else adapters.strength
+        events.say(f"adapters {adapters.path}, strength {strength}")
     model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=arguments.posterior, adapters=adapters)
-    return Restorer(
-        model.generator,
-        model.codec,
-        prompt=model.prompt,
-        seed=arguments.seed,
-        window=window,
-        overlap=min(1, window - 1),
-        steps=steps,
-        color_fix=color_fix,
-        device=device,
-        dtype=DTYPES[dtype],
+    settings = {"seed": arguments.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
+    settings["color_fix"] = color_fix
+    restorer = Restorer(
+        model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
     )
+    facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
+    facts |= {**settings, "posterior": arguments.posterior, "dtype": dtype, "device": str(device)}
+    return Loaded(restorer, facts)
+
+
+def hash_of_model(*networks: torch.nn.Module) -> str:
+    """Short hash of networks as they were loaded."""
+    return "-".join(fingerprint(network.state_dict()) for network in networks)
 
 
 def chosen_adapters(arguments: argparse.Namespace) -> Adapters | None:
@@ -239,50 +221,12 @@ def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:
     """The output size that the arguments ask for; raises UserError if it, or its side-by-side, makes no sense."""
     size = None if arguments.size is None else parse_size(arguments.size)
     is_default = size is None and arguments.short_side is None and arguments.scale is None
-    scale = DEFAULT_SCALE if is_default else arguments.scale
+    default = 1.0 if arguments.model == IDENTITY else DEFAULT_SCALE
+    scale = default if is_default else arguments.scale
     target = target_size(height, width, scale=scale, short_side=arguments.short_side, size=size)
     if arguments.compare:
         check_size(Size(target.height, 2 * target.width), request="--compare", source=Size(height, width))
     return target
-
-
-def expected_frames(info: VideoInfo) -> int | None:
-    """A guess of the number of frames from what the container says, for the progress bar only."""
-    by_time = round(info.duration * info.rate) if info.duration and info.rate else 0
-    guesses = [guess for guess in (info.frames, by_time) if guess > 0]
-    return min(guesses, default=None)  # edit lists hide frames that the container still counts
-
-
-def warnings(info: VideoInfo) -> Iterable[str]:
-    """What an input loses on its way through 8-bit SDR frames."""
-    if info.is_high_dynamic_range:
-        yield "this is HDR video, which is not tone-mapped; the output is SDR and its colours will look flat"
-    if info.bits > 8:
-        yield f"the input has {info.bits} bits per sample, the output has 8"
-    if info.is_interlaced:
-        yield "the input is interlaced; deinterlace it first for a better result"
-
-
-def to_bytes(frame: torch.Tensor) -> np.ndarray:
-    """(3,H,W) in [-1,1] as uint8 (H,W,3)."""
-    return ((frame.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-
-
-def side_by_side(bicubic: torch.Tensor, restored: torch.Tensor) -> np.ndarray:
-    """Two frames (3,H,W) in [-1,1] as one uint8 picture (H,2W,3)."""
-    return to_bytes(torch.cat([bicubic, restored], dim=-1))
-
-
-def report(arguments: argparse.Namespace) -> None:
-    """Say what was written."""
-    outputs = [arguments.output, compare_path(arguments.output)] if arguments.compare else [arguments.output]
-    for path in outputs:
-        say(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
-
-
-def say(text: str) -> None:
-    """Print a line at once, in order with the progress lines of a log."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ import torch
 from seedvr2 import infer
 from seedvr2.io.images import read_image, write_image
 from seedvr2.io.reader import open_video, read_frames
+from seedvr2.io.segments import SegmentWriter
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.restore.models import Model, ModelFiles
-from seedvr2.restore.resize import Size, resize_frame
+from seedvr2.restore.resize import Size, as_samples, resize_frame
 
 FRAMES = 7
 RATE = Fraction(30000, 1001)
@@ -108,7 +109,7 @@ def test_a_video_keeps_frames_rate_pixel_shape_and_sound(video, capsys):
     assert "32x24 to 128x96" in printed.out
     assert f"wrote {output}" in printed.out
     assert "7 of 7 frames" in printed.err
-    assert sorted(os.listdir(video.parent)) == ["lq.mp4", "lq_restored.mp4"]
+    assert sorted(os.listdir(video.parent)) == ["lq.mp4", "lq_restored.mp4", "lq_restored.mp4.json"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_compare_shows_bicubic_left_and_restored_right(video, tmp_path):
     run("--input", video, "--output", tmp_path / "out.mp4", "--compare", "--scale", "2")
     both = np.stack(list(read_frames(tmp_path / "out_compare.mp4"))).astype(float)
     restored = np.stack(list(read_frames(tmp_path / "out.mp4"))).astype(float)
-    bicubic = np.stack([infer.to_bytes(resize_frame(frame, Size(48, 64))) for frame in read_frames(video)])
+    bicubic = np.stack([as_samples(resize_frame(frame, Size(48, 64)), np.uint8) for frame in read_frames(video)])
     assert both.shape == (FRAMES, 48, 128, 3)
     assert np.abs(both[:, :, :64] - bicubic).mean() < 4
     assert np.abs(both[:, :, 64:] - restored).mean() < 4
@@ -169,7 +170,7 @@ def test_an_image_becomes_an_image(tmp_path):
     assert restored.shape == (30, 40, 3)
     assert both.shape == (30, 80, 3)
     assert np.array_equal(both[:, 40:], restored)
-    assert np.array_equal(both[:, :40], infer.to_bytes(resize_frame(picture(0), Size(30, 40))))
+    assert np.array_equal(both[:, :40], as_samples(resize_frame(picture(0), Size(30, 40)), np.uint8))
 
 
 def test_the_seed_and_the_model_reach_the_restoration(tmp_path, loaded):
@@ -225,8 +226,8 @@ def test_a_multi_step_model_takes_several_steps(tmp_path, monkeypatch, capsys):
         (["--dtype", "int8"], "invalid choice: 'int8'"),
         (["--output", "x" * 251 + ".mp4"], "is too long"),
         (["--output", "/no/such/folder/out.mp4"], "/no/such/folder does not exist"),
-        (["--output", "out.png"], "is a video, which cannot be written to out.png"),
-        (["--output", "out.webm"], "does not end in .mp4"),
+        (["--output", "out.png"], "out.png holds one picture, not"),
+        (["--output", "out.wmv"], "does not end in one of .mp4"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(video, capsys, arguments, match):
@@ -237,7 +238,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(video, capsys, arguments, m
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("lq.mp4", None, "does not exist"),
+        ("lq.mp4", None, "stands for no video"),
         ("lq.mp4", b"", "is empty"),
         ("lq.mp4", b"not a video at all", "cannot be read as a video"),
         ("lq.png", b"not an image at all", "cannot be read as an image"),
@@ -263,16 +264,15 @@ def test_existing_outputs_and_the_input_are_not_overwritten(video, capsys):
     assert len(list(read_frames(output))) == FRAMES
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_nothing_and_the_handler_as_it_was(video, monkeypatch, number, code):
-    def interrupted(self, frame, *, pts=None):
-        assert [name for name in os.listdir(video.parent) if name.endswith(".part")]
-        signal.raise_signal(number)
+def test_sigterm_before_a_segment_is_finished_leaves_nothing(video, monkeypatch):
+    def interrupted(self, picture, tick):
+        assert [name for name in os.listdir(video.parent / ".lq_restored.mp4.work") if name.endswith(".part")]
+        signal.raise_signal(signal.SIGTERM)
 
-    before = signal.getsignal(number)
-    monkeypatch.setattr(VideoWriter, "write", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(SegmentWriter, "write", interrupted)
     with pytest.raises(SystemExit) as exit_:
         run("--input", video, "--compare")
-    assert exit_.value.code == code
+    assert exit_.value.code == 143
     assert os.listdir(video.parent) == ["lq.mp4"]
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -83,9 +83,24 @@ def _whole(length: float) -> int:
 
 
 def resize_frame(frame: np.ndarray, size: Size) -> torch.Tensor:
-    """A uint8 (H,W,3) frame as float (3,H',W') in [-1,1], resized as the released pipeline does."""
-    picture = torch.from_numpy(frame).permute(2, 0, 1).float().div_(255)
+    """A uint8 or uint16 (H,W,3) frame as float (3,H',W') in [-1,1], resized as the released pipeline does."""
+    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float().div_(np.iinfo(frame.dtype).max)
     return bicubic(picture[None], size)[0].clamp_(0, 1).mul_(2).sub_(1)
+
+
+def resize_alpha(alpha: np.ndarray, size: Size) -> np.ndarray:
+    """A uint8 or uint16 (H,W) transparency at another size, bicubic."""
+    if alpha.shape == tuple(size):
+        return alpha
+    most = np.iinfo(alpha.dtype).max
+    plane = torch.from_numpy(alpha.astype(np.float32) / most)
+    return (bicubic(plane[None, None], size)[0, 0].clamp(0, 1) * most).round().numpy().astype(alpha.dtype)
+
+
+def as_samples(frame: torch.Tensor, dtype: type[np.unsignedinteger]) -> np.ndarray:
+    """A frame (3,H,W) in [-1,1] as uint8 or uint16 (H,W,3), clamped and rounded."""
+    half = np.iinfo(dtype).max / 2
+    return ((frame.clamp(-1, 1) + 1) * half).round().permute(1, 2, 0).contiguous().numpy().astype(dtype)
 
 
 def bicubic(frames: torch.Tensor, size: Size) -> torch.Tensor:

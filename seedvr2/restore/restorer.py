@@ -6,6 +6,7 @@ sampling, blending and colours stay in fp32.
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -73,6 +74,7 @@ class Restorer:
         self.device = torch.device(device)
         self.dtype = dtype
         self._color_fix = COLOR_FIXES[color_fix]
+        self.seconds: dict[str, float] = {}  # spent in calls so far, by stage
 
     def restart(self, frame: int) -> int:
         """The latest frame of a shot from which `restore` can start and give the same results from `frame` on."""
@@ -111,12 +113,29 @@ class Restorer:
         return -(-(first // TIME + self._encoder_reach) // step) * step if first else 0
 
     def _restored(self, frames: Iterable[torch.Tensor], start: int, window: int) -> Iterator[torch.Tensor]:
-        on_device = (frame.to(self.device, self.dtype) for frame in frames)
-        latents = encoded(on_device, self.codec, seed=self.seed, latents=self.chunk, start=start)
+        # Each stage draws from the one before it, so its own time is what it takes less what that one takes.
+        arrived = self._timed("wait for frames", (frame.to(self.device, self.dtype) for frame in frames))
+        latents = self._timed(
+            "encode", encoded(arrived, self.codec, seed=self.seed, latents=self.chunk, start=start), "wait for frames"
+        )
         latents = itertools.islice(latents, window - start, None)
         clean = windowed(latents, self._generated, window=self.window, overlap=self.overlap, start=window)
+        clean = self._timed("generate", clean, "wait for frames", "encode")
         # what fades in from a window that did not run is left out
-        return decoded(itertools.islice(clean, self.overlap if window else 0, None), self.codec, count=self.chunk)
+        clean = itertools.islice(clean, self.overlap if window else 0, None)
+        made = decoded(clean, self.codec, count=self.chunk)
+        return self._timed("decode", made, "wait for frames", "encode", "generate")
+
+    def _timed(self, stage: str, items: Iterator[torch.Tensor], *before: str) -> Iterator[torch.Tensor]:
+        spent = self.seconds
+        while True:
+            start, others = time.perf_counter(), sum(spent.get(name, 0.0) for name in before)
+            item = next(items, None)
+            others = sum(spent.get(name, 0.0) for name in before) - others
+            spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - start - others
+            if item is None:
+                return
+            yield item
 
     @torch.no_grad()
     def _generated(self, lq: torch.Tensor, position: int) -> torch.Tensor:

@@ -1,0 +1,71 @@
+"""Prove that windows leave no seams: frame-to-frame differences where windows of the generator meet, and elsewhere.
+
+    python scripts/check_seams.py CLIP ... [--model tiny] [--window 17] [--scale 2] [--frames 97]
+
+Restores each clip as one shot and prints the mean absolute difference (of 255) of the frames on either side of window
+boundaries, the median of those at all other boundaries of latent frames, and their ratio. A clip passes at a ratio of
+1.1, or below 0.25; exit code 1 if one does not. Give clips without cuts.
+"""
+
+import argparse
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seedvr2.infer import OWN_WINDOW, load, parser, window_latents
+from seedvr2.io.media import open_media
+from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.restore.events import Events
+from seedvr2.restore.resize import as_samples, resize_frame, target_size
+
+
+def main() -> None:
+    """Restore every clip and judge it."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("clips", nargs="+", type=Path)
+    arguments.add_argument("--model", default="tiny")
+    arguments.add_argument("--window", type=int, default=OWN_WINDOW)
+    arguments.add_argument("--scale", type=float, default=2.0)
+    arguments.add_argument("--frames", type=int, default=97)
+    arguments.add_argument("--dtype", default="fp32")
+    options = arguments.parse_args()
+    settings = ["--model", options.model, "--window", str(options.window), "--dtype", options.dtype]
+    restorer = load(parser().parse_args(["--input", "x", *settings]), Events(quiet=True)).restorer
+    wrong = 0
+    for clip in options.clips:
+        jumps, others = boundaries(clip, restorer, options)
+        worst, usual = max(jumps), float(np.median(others))
+        mean = float(np.mean(jumps))
+        passes = mean <= 1.1 * usual or mean < 0.25
+        wrong += not passes
+        print(
+            f"{clip.name}: at window boundaries {mean:.3f} (worst {worst:.3f}), elsewhere {usual:.3f}, "
+            f"ratio {mean / max(usual, 1e-9):.2f}: {'passes' if passes else 'FAILS'}",
+            flush=True,
+        )
+    sys.exit(bool(wrong))
+
+
+def boundaries(clip: Path, restorer, options: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """Differences across boundaries of latent frames: where windows meet, and all others."""
+    with open_media(clip, bits=8) as media:
+        size = target_size(media.info.height, media.info.width, scale=options.scale)
+        pictures = islice(media.pictures(), options.frames)
+        frames = restorer.restore(resize_frame(picture.rgb, size) for picture in pictures)
+        samples = [as_samples(frame, np.uint8).astype(np.float32) for frame in frames]
+    step = window_latents(options.window) - restorer.overlap
+    jumps, others = [], []
+    for latent in range(1, (len(samples) - 1) // TIME + 1):
+        first = TIME * (latent - 1) + 1  # of this latent frame
+        change = float(np.abs(samples[first] - samples[first - 1]).mean())
+        meets = latent % step in range(restorer.overlap + 1) and latent >= step
+        (jumps if meets else others).append(change)
+    return jumps, others
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

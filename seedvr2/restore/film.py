@@ -1,0 +1,115 @@
+"""A film through the model: shot by shot, so that no shot shines through into the next, frame by frame in order.
+
+Nothing depends on what precedes a shot, and inside one a restart needs the frames of a few windows only; so a film can
+be continued at any frame with the very results that an uninterrupted run has.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from seedvr2.errors import UserError
+from seedvr2.io.picture import Picture
+from seedvr2.io.shots import mark_cuts
+
+
+class Frame(NamedTuple):
+    """A frame of a film: its number, that of the first frame of its shot, and its picture."""
+
+    number: int
+    shot: int
+    picture: Picture
+
+
+class Step(NamedTuple):
+    """A finished frame: `lq` is its picture at the size of the output, both float32 (3,H,W) in [-1,1]."""
+
+    frame: Frame
+    lq: torch.Tensor
+    restored: torch.Tensor
+
+
+class Restores(Protocol):
+    """What restores one shot; see `Restorer`. `seconds`: spent so far, by stage."""
+
+    seconds: dict[str, float]
+
+    def restart(self, frame: int) -> int:
+        """The latest frame from which `restore` can start and give the same results from `frame` on."""
+        ...
+
+    def restore(self, frames: Iterable[torch.Tensor], *, first: int = 0) -> Iterator[torch.Tensor | None]:
+        """One result per frame."""
+        ...
+
+
+class Identity:
+    """Restores nothing: every frame comes out as it is."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def restart(self, frame: int) -> int:
+        """The frame itself."""
+        return frame
+
+    def restore(self, frames: Iterable[torch.Tensor], *, first: int = 0) -> Iterator[torch.Tensor]:
+        """Yield the frames."""
+        yield from frames
+
+
+Cuts = Sequence[int] | None  # numbers of the frames that begin shots; None: they are found
+
+
+def numbered(pictures: Iterable[Picture], cuts: Cuts = None) -> Iterator[Frame]:
+    """The frames of a film. Raises UserError at the end if a cut lies beyond it."""
+    shot = 0
+    if cuts is None:
+        for number, (picture, begins) in enumerate(mark_cuts(pictures, picture=_bytes_of)):
+            shot = number if begins else shot
+            yield Frame(number, shot, picture)
+        return
+    beginnings, number = set(cuts), -1
+    for number, picture in enumerate(pictures):
+        shot = number if number in beginnings else shot
+        yield Frame(number, shot, picture)
+    if late := [cut for cut in cuts if cut > number]:
+        raise UserError(f"a cut at frame {late[0]} lies beyond the {number + 1} frames of the film; correct the cuts")
+
+
+def restored(
+    frames: Iterable[Frame],
+    restorer: Restores,
+    resize: Callable[[np.ndarray], torch.Tensor],
+    *,
+    done: int = 0,
+    shot: int = 0,
+    around: Callable[[Iterator], Iterator] = iter,
+) -> Iterator[Step]:
+    """Yield the finished frames from number `done` on, in order; holds a window's worth of frames.
+
+    resize: a picture's rgb as a float32 (3,H,W) in [-1,1] of the output's size. shot: where the shot began that frame
+    `done - 1` lies in. around: what is put around the reading and resizing, for instance a thread.
+    """
+    begin = shot + restorer.restart(max(done - 1, 0) - shot)
+
+    def prepared() -> Iterator[tuple[Frame, torch.Tensor]]:
+        for frame in frames:
+            if frame.number >= begin:
+                yield frame, resize(frame.picture.rgb)
+
+    for start, members in itertools.groupby(around(prepared()), key=lambda pair: pair[0].shot):
+        ahead, behind = itertools.tee(members)
+        results = restorer.restore((lq for _, lq in ahead), first=max(begin - start, 0))
+        for (frame, lq), result in zip(behind, results, strict=True):
+            if frame.number >= done:
+                assert result is not None, f"frame {frame.number} was not restored"
+                yield Step(frame, lq, result)
+
+
+def _bytes_of(picture: Picture) -> np.ndarray:
+    rgb = picture.rgb
+    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)

@@ -1,0 +1,138 @@
+"""What is finished of an output, in a folder beside it: the same command goes on where a run was killed.
+
+The folder holds the finished segments and `journal.json`, which names them; a segment counts once it is in there.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seedvr2.errors import UserError
+from seedvr2.io.files import remove, whole
+
+FILE = "journal.json"
+HEAD = 1 << 20  # bytes of an input that tell it from others, with its size and time
+
+
+class Journal:
+    """The journal of one output. Raises UserError if an unfinished run with other settings lies there.
+
+    key: everything that the frames depend on, JSON-able. fresh: begin anew, whatever lies there. `frames`: how many are
+    finished. `shots`: numbers of the frames that begin shots, as far as they are known. `state`: what the caller wants
+    to know again when it goes on.
+    """
+
+    def __init__(self, output: Path, key: Mapping, *, fresh: bool = False):
+        self.folder = output.with_name(f".{output.name}.work")
+        self._path = self.folder / FILE
+        if fresh:
+            remove(self.folder)
+        found = self._read()
+        key = json.loads(json.dumps(key))
+        if found is not None and found["key"] != key:
+            changed = sorted(name for name in key if found["key"].get(name) != key[name])
+            raise UserError(
+                f"an unfinished run of {output} lies in {self.folder.name}, with another {changed[0]}; repeat its "
+                "command to go on, or use --overwrite to begin anew"
+            )
+        self._facts = found or {"key": key, "segments": [], "frames": 0, "shots": [0], "state": None}
+        self._clean()
+
+    @property
+    def segments(self) -> list[str]:
+        """Names of the finished segments, in order."""
+        return list(self._facts["segments"])
+
+    @property
+    def frames(self) -> int:
+        """Number of finished frames."""
+        return self._facts["frames"]
+
+    @property
+    def shots(self) -> list[int]:
+        """Frames that begin shots, among the finished ones."""
+        return list(self._facts["shots"])
+
+    @property
+    def state(self) -> object:
+        """What the caller gave with the newest segment."""
+        return self._facts["state"]
+
+    def path(self, name: str) -> Path:
+        """Where a segment goes."""
+        return self.folder / name
+
+    def add(self, name: str, frames: int, *, shots: Sequence[int], state: object) -> None:
+        """Note that a segment is finished, with which there are `frames` frames. Raises UserError for a full disk."""
+        self._facts = {
+            **self._facts,
+            "segments": [*self.segments, name],
+            "frames": frames,
+            "shots": list(shots),
+            "state": state,
+        }
+        self._write()
+
+    def leave(self) -> None:
+        """Keep what is finished for the next run; if nothing is, keep nothing."""
+        if not self.frames:
+            self.remove()
+
+    def remove(self) -> None:
+        """Forget everything: the output is complete."""
+        remove(self.folder)
+
+    def _read(self) -> dict | None:
+        try:
+            return json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return None  # it is written whole, so this is no journal of ours
+
+    def _clean(self) -> None:
+        # What a kill left of the segment it interrupted.
+        try:
+            self.folder.mkdir(exist_ok=True)
+            for path in self.folder.iterdir():
+                if not any(path.name == FILE or path.name.startswith(name) for name in self.segments):
+                    remove(path)
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose another --output") from error
+
+    def _write(self) -> None:
+        try:
+            with whole(self._path) as temporary:
+                temporary.write_text(json.dumps(self._facts))
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be written ({error.strerror}); make room and run again") from error
+
+
+def identity_of(path: Path) -> dict[str, object]:
+    """What tells an input from others without reading all of it; of a folder, of all its files."""
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    digest, size = hashlib.sha256(), 0
+    for file in files:
+        status = file.stat()
+        size += status.st_size
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            digest.update(file.read(HEAD))
+    return {"bytes": size, "identity": digest.hexdigest()[:32]}
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of the files in a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(file.name.encode() + b"\0")
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""One input restored from start to end: said, done, and accounted for beside the output."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from seedvr2.io.media import Media
+from seedvr2.restore.events import Events
+from seedvr2.restore.film import Restores
+from seedvr2.restore.job import Job, Outcome, Stop, Target, partial_path
+from seedvr2.restore.journal import identity_of
+from seedvr2.restore.outputs import pixel_shape, sidecar_path
+from seedvr2.restore.resize import Size
+from seedvr2.restore.sidecar import write_sidecar
+
+
+class Loaded(NamedTuple):
+    """A model ready to run, and everything about it that results depend on, JSON-able."""
+
+    restorer: Restores
+    facts: dict
+
+
+def restore(
+    media: Media,
+    targets: Sequence[Target],
+    model: Loaded,
+    settings: Mapping,
+    events: Events,
+    stop: Stop,
+    *,
+    fresh: bool = False,
+) -> Outcome:
+    """Restore an input into its targets, or go on with what a killed run has left of them.
+
+    settings: `cuts` and `segment` of a `Job`. fresh: begin anew. Raises UserError for an input without frames, a full
+    disk, or an unfinished run with other settings.
+    """
+    info, start = media.info, time.monotonic()
+    output, encoding, size, _ = targets[0]
+    made_of = {
+        "size": [size.width, size.height],
+        "model": model.facts,
+        "encodings": [target.encoding.describe() for target in targets],
+        **settings,
+    }
+    title = f"{info.path}: {Size(info.height, info.width)} to {size}, {length(media)}"
+    events.say(title, event="start", input=str(info.path), output=str(output))
+    for note in (*info.notes, *encoding.notes):
+        events.say(f"note: {note}")
+    if (shape := pixel_shape(info, size)) != info.sample_aspect:
+        events.say(f"note: the picture keeps its shape, so the pixels of {size} have the aspect ratio {shape}")
+    key = {"input": identity_of(info.path), "read": list(info.notes), **made_of}
+    job = Job(
+        media, model.restorer, targets, size=size, key=key, **settings, fresh=fresh, sample_aspect=shape, events=events
+    )
+    model.restorer.seconds.clear()
+    try:
+        outcome = job.run(stop)
+    finally:
+        job.journal.leave()
+    later = [note for note in media.info.notes if note not in info.notes]
+    for note in (*later, *outcome.notes):
+        events.say(f"note: {note}")
+    if outcome.stopped:
+        place = partial_path(output)
+        text = f"stopped after {outcome.frames} frames, which are in {place}; the same command goes on"
+        events.say(text, event="stopped", frames=outcome.frames, path=str(place))
+        return outcome
+    seconds = {**outcome.seconds, **model.restorer.seconds, "all": time.monotonic() - start}
+    facts = {
+        **made_of,
+        "frames": outcome.frames,
+        "shots": outcome.shots,
+        "sample_aspect": str(shape),
+        "notes": [*info.notes, *encoding.notes, *later, *outcome.notes],
+        "damaged": media.damaged,
+        "truncated": media.is_truncated,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+    write_sidecar(sidecar_path(output), info.path, output, facts)
+    for target in targets:
+        events.say(f"wrote {target.path}", event="wrote", path=str(target.path), frames=outcome.frames)
+    return outcome
+
+
+def length(media: Media) -> str:
+    """Rate and number of frames in words."""
+    info = media.info
+    if info.kind == "image":
+        return "one picture"
+    rate = f"{float(info.rate):.5g} frames/s" if info.rate else "unknown rate"
+    return f"{rate}, {f'about {info.frames} frames' if info.frames else 'unknown length'}"
