@@ -133,7 +133,8 @@ def _other_streams(
     if source is None or not may_have_streams(source.path):
         return None
     with open_source(source.path) as old:
-        carry_tags(main_stream(old, source.path), stream, container.format.name)
+        if old.streams.video:
+            carry_tags(main_stream(old, source.path), stream, container.format.name)
     return StreamCopy(source.path, container, origin=clock.origin, until=until)
 
 
