@@ -11,6 +11,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -39,7 +40,10 @@ def main() -> None:
 def peak(folder: Path, frames: int, options: argparse.Namespace, more: list[str]) -> float:
     """Peak resident memory in MB of restoring a film of so many frames."""
     path = folder / f"{frames}.mp4"
-    write(path, frames, options.height, options.width)
+    # In a process of its own: on Linux the peak of a process counts for those that it starts.
+    maker = get_context("spawn").Process(target=write, args=(path, frames, options.height, options.width))
+    maker.start()
+    maker.join()
     command = ["--input", str(path), "--output", str(folder / f"{frames}_out.mp4"), "--quiet", *more]
     code = (
         "import resource, sys; from seedvr2 import infer; infer.main(sys.argv[1:]); "

@@ -5,6 +5,7 @@ be continued at any frame with the very results that an uninterrupted run has.
 """
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -102,12 +103,19 @@ def restored(
                 yield frame, resize(frame.picture.rgb)
 
     for start, members in itertools.groupby(around(prepared()), key=lambda pair: pair[0].shot):
-        ahead, behind = itertools.tee(members)
-        results = restorer.restore((lq for _, lq in ahead), first=max(begin - start, 0))
-        for (frame, lq), result in zip(behind, results, strict=True):
-            if frame.number >= done:
-                assert result is not None, f"frame {frame.number} was not restored"
-                yield Step(frame, lq, result)
+        waiting: deque[tuple[Frame, torch.Tensor] | None] = deque()
+        for result in restorer.restore(_noted(members, waiting, done), first=max(begin - start, 0)):
+            if wanted := waiting.popleft():
+                assert result is not None, f"frame {wanted[0].number} was not restored"
+                yield Step(*wanted, result)
+        assert not waiting, f"{len(waiting)} frames were not restored"
+
+
+def _noted(pairs: Iterable[tuple[Frame, torch.Tensor]], waiting: deque, done: int) -> Iterator[torch.Tensor]:
+    # `itertools.tee` would keep dozens of frames that nobody waits for any more.
+    for frame, lq in pairs:
+        waiting.append((frame, lq) if frame.number >= done else None)
+        yield lq
 
 
 def _bytes_of(picture: Picture) -> np.ndarray:

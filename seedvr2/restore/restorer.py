@@ -7,6 +7,7 @@ sampling, blending and colours stay in fp32.
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -90,22 +91,33 @@ class Restorer:
         `first`: number of the first one, if not 0 then one that `restart` gave. Then the first results are None, and
         those before the frame that `restart` was asked for are not those of the whole shot.
         """
-        ahead, inputs = itertools.tee(frames)
         window = self._first_window(first)
         decoding = TIME * (window + self.overlap) if first else 0  # the first frame that comes out
-        padded = (pad_to_multiple(frame, SIDE_MULTIPLE) for frame in ahead)
-        restored = self._restored(padded, first // TIME, window)
-        for number, lq in enumerate(inputs, first):
-            if number < decoding:
-                yield None
-                continue
-            frame = next(restored, None)
-            assert frame is not None, "fewer frames came out than went in"
+        inputs: deque[torch.Tensor | None] = deque()  # those that wait for their results; None: without one
+        restored = self._restored(self._padded(frames, inputs, decoding - first), first // TIME, window)
+        for frame in restored:
+            while inputs and inputs[0] is None:
+                yield inputs.popleft()
+            if not inputs:
+                break  # the padding of the last group
+            lq = inputs.popleft()
             frame = frame[:, : lq.shape[-2], : lq.shape[-1]].float().cpu()
             if self._color_fix is not None:
                 frame = self._color_fix(frame[None], lq[None])[0]
             yield frame.clamp(-1, 1)
+        while inputs and inputs[0] is None:
+            yield inputs.popleft()
+        assert not inputs, "fewer frames came out than went in"
         assert sum(1 for _ in restored) <= 3, "more frames came out than the padding of the last group"
+
+    @staticmethod
+    def _padded(
+        frames: Iterable[torch.Tensor], inputs: deque[torch.Tensor | None], unanswered: int
+    ) -> Iterator[torch.Tensor]:
+        # `itertools.tee` would keep dozens of frames that nobody waits for any more.
+        for number, frame in enumerate(frames):
+            inputs.append(None if number < unanswered else frame)
+            yield pad_to_multiple(frame, SIDE_MULTIPLE)
 
     def _first_window(self, first: int) -> int:
         # Position of the first window all of whose latents are those of the whole shot.

@@ -1,5 +1,7 @@
 """A film is its shots, each as if it were alone, and can be continued at any frame."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,22 @@ def test_a_long_film_is_never_held(restorer):
         furthest = max(furthest, held[-1] - step.frame.number)
     assert held[-1] == 59
     assert furthest < 20
+
+
+@pytest.mark.parametrize("model", ["identity", "networks"])
+def test_frames_that_are_done_are_let_go(restorer, model):
+    alive: weakref.WeakSet = weakref.WeakSet()
+
+    def noted(rgb: np.ndarray) -> torch.Tensor:
+        frame = resize(rgb)
+        alive.add(frame)
+        return frame
+
+    pictures = (shot(1, 5)[0] for _ in range(90))
+    most = 0
+    for _ in restored(numbered(pictures, []), Identity() if model == "identity" else restorer, noted):
+        most = max(most, len(alive))
+    assert most < 20  # a window and what fades into the next
 
 
 def test_the_identity_changes_nothing_whatever_the_depth():
