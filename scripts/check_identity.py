@@ -59,6 +59,8 @@ def check(source: Path, folder: Path, *, pictures: bool) -> str:
 
 def differences(info: MediaInfo, source: Path, output: Path) -> str:
     """All that differs, or what was equal."""
+    if output.is_dir() and len(pictures := list(output.iterdir())) == 1:
+        output = pictures[0]  # one picture is no folder of frames
     with open_media(source) as one, open_media(output, rate=info.rate) as two:
         count, stamps = 0, []
         depth = two.info.bits if two.info.kind != "frames" else (8 if info.bits == 8 else 16)
