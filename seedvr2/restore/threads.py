@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def ahead(items: Iterator[Item], *, most: int = 8) -> Iterator[Item]:
+def ahead(items: Iterator[Item], *, most: int = 4) -> Iterator[Item]:
     """The same items, made by a thread of their own that keeps up to `most` of them waiting.
 
     Its exceptions are raised here. It ends when this iterator is exhausted or closed.
@@ -59,7 +59,7 @@ class Behind:
     An exception of a call is raised at a later `call`, or at the end of the block.
     """
 
-    def __init__(self, *, most: int = 8):
+    def __init__(self, *, most: int = 4):
         self._most = most
         self._pool = ThreadPoolExecutor(1)
         self._waiting: deque[Future] = deque()
