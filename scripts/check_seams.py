@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedvr2.infer import OWN_WINDOW, load, parser, window_latents
+from seedvr2.infer import load, parser
 from seedvr2.io.media import open_media
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.events import Events
+from seedvr2.restore.loading import OWN_WINDOW, window_latents
 from seedvr2.restore.resize import as_samples, resize_frame, target_size
 
 

@@ -3,7 +3,7 @@
     python scripts/score.py --root DIR [--model tiny] [--frames 32] [--output scores.json]
 
 Every image and clip below DIR is cropped to multiples of 64, degraded x4 with a recorded seed, restored x4, compared
-frame by frame: PSNR (RGB and luma), SSIM, VMAF. Prints a table and writes JSON with hardware, versions and command.
+frame by frame: PSNR and SSIM (RGB and luma), VMAF. Prints a table and writes JSON with hardware, versions and command.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from seedvr2 import config
 from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.listing import frame_files, list_folder
 from seedvr2.errors import UserError, main_guard
-from seedvr2.evaluation.metrics import score
-from seedvr2.evaluation.vmaf import vmaf
-from seedvr2.infer import BASE_STEPS, to_bytes
+from seedvr2.evaluation.metric import Metric, make_metrics, score
 from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.window import count_frames, read_window
 from seedvr2.randomness import numpy_generator
+from seedvr2.restore.loading import BASE_STEPS
 from seedvr2.restore.models import find_model, load_model
-from seedvr2.restore.resize import Size, resize_frame
+from seedvr2.restore.resize import Size, as_samples, resize_frame
 from seedvr2.restore.restorer import Restorer
 
+METRICS = ("psnr", "psnr_y", "ssim", "ssim_y", "vmaf")
 SCALE = 4
 MULTIPLE = 16 * SCALE
 LONGEST = 1024  # pixels per side: larger pictures are cropped, so that one does not outweigh all others in time
@@ -62,7 +62,11 @@ def main() -> None:
             device=options.device,
             steps=found.steps or BASE_STEPS,
         )
-        rows = [measure(path, options, degradation, restorer) for path in tqdm(files(options.root), unit="clip")]
+        metrics, missing = make_metrics(METRICS)
+        if missing:
+            raise UserError("; ".join(missing.values()))
+        clips = tqdm(files(options.root), unit="clip")
+        rows = [measure(path, options, degradation, restorer, metrics) for path in clips]
     names = [name for name in rows[0] if name not in ("clip", "lq_sha256")]
     rows.append({"clip": "mean", **{name: float(np.mean([row[name] for row in rows])) for name in names}})
     print("| clip | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
@@ -79,7 +83,7 @@ def files(root: Path) -> list[Path]:
 
 
 def measure(
-    path: Path, options: argparse.Namespace, degradation: Degradation, restorer: Restorer
+    path: Path, options: argparse.Namespace, degradation: Degradation, restorer: Restorer, metrics: list[Metric]
 ) -> dict[str, float | str]:
     """Scores of bicubic and of the model on one clip."""
     clean = read_clean(path, options.frames)
@@ -88,9 +92,9 @@ def measure(
     size = Size(*clean.shape[1:3])
     resized = [resize_frame(frame, size) for frame in lq]
     start = time.monotonic()
-    restored = np.stack([to_bytes(frame) for frame in restorer.restore(resized)])
+    restored = np.stack([as_samples(frame, np.uint8) for frame in restorer.restore(resized)])
     seconds = time.monotonic() - start
-    bicubic = np.stack([to_bytes(frame) for frame in resized])
+    bicubic = np.stack([as_samples(frame, np.uint8) for frame in resized])
     if options.sheets:
         middle = len(clean) // 2
         sheet = np.concatenate([bicubic[middle], restored[middle], clean[middle]], axis=1)
@@ -98,8 +102,7 @@ def measure(
         write_image(options.sheets / f"{path.stem}.png", sheet)
     row = {"clip": path.stem, "lq_sha256": hashlib.sha256(lq.tobytes()).hexdigest()}
     for name, frames in (("bicubic", bicubic), ("model", restored)):
-        values = {**score(frames, clean), "vmaf": vmaf(frames, clean)}
-        row |= {f"{name}_{metric}": value for metric, value in values.items()}
+        row |= {f"{name}_{metric}": value for metric, value in score(metrics, frames, clean).items()}
     return row | {"seconds": seconds}
 
 

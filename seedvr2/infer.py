@@ -5,37 +5,27 @@ colours are those of the input. Killed at any moment, the same command goes on f
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-
 from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.io.codecs import PICTURES, VIDEO, VIDEO_SUFFIXES
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.media import Media, open_media
-from seedvr2.models.lora import fingerprint
 from seedvr2.restore.cuts import read_cuts
-from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.restore.device import DTYPES
 from seedvr2.restore.events import Events
-from seedvr2.restore.film import Identity
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
-from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
+from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice, Loaded, load_choice
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
 from seedvr2.restore.resize import Size, check_size, parse_size, target_size
-from seedvr2.restore.restorer import COLOR_FIXES, Restorer
-from seedvr2.restore.stream import TIME
-from seedvr2.restore.work import Loaded, restore
+from seedvr2.restore.restorer import COLOR_FIXES
+from seedvr2.restore.work import restore
 
 DEFAULT_SCALE = 4.0
-OWN_WINDOW = 17  # frames; what the tiny model is trained on
-RELEASED_WINDOW = 33
-BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
 SEGMENT = 120  # frames
-IDENTITY = "identity"
 SOME_FAILED, INTERRUPTED = 3, 130  # exit codes
 
 
@@ -152,69 +142,9 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
 
 
 def load(arguments: argparse.Namespace, events: Events) -> Loaded:
-    """Find and load the model that the arguments ask for, and say which it is."""
-    adapters = chosen_adapters(arguments)
-    if arguments.model == IDENTITY:
-        return Loaded(Identity(), {"name": IDENTITY})
-    device = pick_device(arguments.device)
-    files = find_model(arguments.model, has_gpu=device.type == "cuda")
-    dtype = pick_dtype(arguments.dtype, device)
-    color_fix = arguments.color_fix or ("wavelet" if files.released else "none")
-    default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
-    window = window_latents(default_window if arguments.window is None else arguments.window)
-    steps = step_count(arguments.steps, files)
-    if arguments.model is None and not files.released:
-        reason = f"no released weights in ${WEIGHTS_VARIABLE} or the cache" if device.type == "cuda" else "no GPU"
-        events.say(f"no --model given and {reason}, so the bundled tiny model runs")
-    calls = "1 step" if steps == 1 else f"{steps} steps"
-    settings = f"{dtype}, {calls}, seed {arguments.seed}, colour fix {color_fix}"
-    events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
-    if adapters is not None:
-        strength = "as exported" if adapters.strength is None else adapters.strength
-        events.say(f"adapters {adapters.path}, strength {strength}")
-    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=arguments.posterior, adapters=adapters)
-    settings = {"seed": arguments.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
-    settings["color_fix"] = color_fix
-    restorer = Restorer(
-        model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
-    )
-    facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
-    facts |= {**settings, "posterior": arguments.posterior, "dtype": dtype, "device": str(device)}
-    return Loaded(restorer, facts)
-
-
-def hash_of_model(*networks: torch.nn.Module) -> str:
-    """Short hash of networks as they were loaded."""
-    return "-".join(fingerprint(network.state_dict()) for network in networks)
-
-
-def chosen_adapters(arguments: argparse.Namespace) -> Adapters | None:
-    """The adapters asked for; raises UserError for a strength without a file, or one that is no number."""
-    strength = arguments.lora_strength
-    if strength is not None and arguments.lora is None:
-        raise UserError(f"--lora-strength {strength:g} has nothing to scale; give --lora FILE too")
-    if strength is not None and not math.isfinite(strength):
-        raise UserError(f"--lora-strength {strength} makes no sense; give a number, usually from 0 to 1")
-    return None if arguments.lora is None else Adapters(arguments.lora, strength)
-
-
-def step_count(asked: int | None, files: ModelFiles) -> int:
-    """How often the generator is called per window; raises UserError for a number that the model is not made for."""
-    if asked is None:
-        return files.steps or BASE_STEPS
-    if asked < 1:
-        raise UserError(f"--steps {asked} makes no sense; give at least 1")
-    if files.steps not in (None, asked):
-        raise UserError(f"--steps {asked} does not fit {files.name}, which is made for {files.steps}; leave it out")
-    return asked
-
-
-def window_latents(frames: int) -> int:
-    """Latent frames of a window of 4k + 1 frames; raises UserError for other numbers."""
-    if frames < 1 or frames % TIME != 1:
-        nearest = max(1, frames // TIME * TIME + 1)
-        raise UserError(f"--window {frames} is not 4k + 1 frames; use for instance {nearest}")
-    return frames // TIME + 1
+    """The model that the arguments ask for."""
+    names = Choice._fields
+    return load_choice(Choice(**{name: getattr(arguments, name) for name in names}), events)
 
 
 def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:

@@ -14,7 +14,7 @@ from seedvr2.errors import UserError
 FOLDER = config.folder()
 GROUPS = {path.name: sorted(p.stem for p in path.glob("*.yaml")) for path in FOLDER.iterdir() if path.is_dir()}
 OWN = {"indexed": ["data.index=i"], "indexed_growing": ["data.index=i"], "own_pairs": ["data.hq=h", "data.lq=l"]}
-OTHERS = ("experiment", "stage", "optim", "window")  # tested by tests of their own
+OTHERS = ("bench", "experiment", "stage", "optim", "window")  # tested by tests of their own
 OPTIONS = [(group, name) for group, names in GROUPS.items() for name in names if group not in OTHERS]
 
 

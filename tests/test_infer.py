@@ -16,6 +16,7 @@ from seedvr2.io.segments import SegmentWriter
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.restore import loading
 from seedvr2.restore.models import Model, ModelFiles
 from seedvr2.restore.resize import Size, as_samples, resize_frame
 
@@ -65,8 +66,8 @@ def loaded(make_generator, monkeypatch, tmp_path):
         networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
         return Model(networks[0], LatentCodec(networks[1], posterior=posterior), torch.zeros(3, 8))
 
-    monkeypatch.setattr(infer, "find_model", find)
-    monkeypatch.setattr(infer, "load_model", load)
+    monkeypatch.setattr(loading, "find_model", find)
+    monkeypatch.setattr(loading, "load_model", load)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield asked
@@ -195,7 +196,7 @@ def test_the_precision_is_chosen_by_name(tmp_path, capsys):
 
 def test_a_multi_step_model_takes_several_steps(tmp_path, monkeypatch, capsys):
     multi_step = ModelFiles("run", "stage base", *[tmp_path] * 3, steps=None)
-    monkeypatch.setattr(infer, "find_model", lambda name, *, has_gpu: multi_step)
+    monkeypatch.setattr(loading, "find_model", lambda name, *, has_gpu: multi_step)
     write_image(tmp_path / "lq.png", picture(0))
     for name, arguments, steps in (("a", (), "8 steps"), ("b", ("--steps", "2"), "2 steps")):
         run("--input", tmp_path / "lq.png", "--output", tmp_path / f"{name}.png", "--scale", "1", *arguments)

@@ -12,7 +12,7 @@ ALLOWED = {
     "errors": set(),
     "randomness": set(),
     "config": {"errors"},
-    "evaluation": {"errors", "io"},
+    "evaluation": {"errors", "randomness", "config", "io", "data"},
     "models": BASE,
     "flow": BASE,
     "losses": BASE,
@@ -26,7 +26,7 @@ ALLOWED = {
     | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel", "evaluation"},
 }
 EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config"}}
-COMMANDS = {"train", "infer", "precompute"}  # they may import everything, and nothing imports them
+COMMANDS = {"train", "infer", "eval", "precompute"}  # they may import everything, and nothing imports them
 NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 

@@ -2,23 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from seedvr2.io.media import Media
 from seedvr2.restore.events import Events
-from seedvr2.restore.film import Restores
 from seedvr2.restore.job import Job, Outcome, Stop, Target, partial_path
 from seedvr2.restore.journal import identity_of
+from seedvr2.restore.loading import Loaded
 from seedvr2.restore.outputs import pixel_shape, sidecar_path
 from seedvr2.restore.resize import Size
 from seedvr2.restore.sidecar import write_sidecar
-
-
-class Loaded(NamedTuple):
-    """A model ready to run, and everything about it that results depend on, JSON-able."""
-
-    restorer: Restores
-    facts: dict
 
 
 def restore(

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedvr2.evaluation.metrics import METRICS, score
+from seedvr2.evaluation.metric import make_metrics, score
+
+METRICS = ("psnr", "psnr_y", "ssim", "ssim_y")
 
 
 @torch.no_grad()
@@ -16,15 +18,16 @@ def validate(
 ) -> tuple[dict[str, Tensor | float], np.ndarray]:
     """Restore the feed's fixed clips with averaged weights; autocast: context of the networks' passes.
 
-    Returns means over the clips, `validation/psnr`, `validation/psnr_y`, `validation/ssim` (see `evaluation.metrics`)
-    and what else the objective tells, and the picture of `sheet`. On several ranks each does the same.
+    Returns means over the clips, `validation/<metric>` for METRICS (see `evaluation.metric`), and what else the
+    objective tells, and the picture of `sheet`. On several ranks each does the same.
     """
     batch, clips = feed.preview()
     with objective.averaged(), autocast():
         made = objective.preview(batch)
         more = objective.validate(batch, made) if hasattr(objective, "validate") else {}
         results = [result.float().cpu() for result in feed.frames(made)]
-    scores = [score(as_bytes(result), as_bytes(hq)) for result, (hq, _) in zip(results, clips, strict=True)]
+    metrics, _ = make_metrics(METRICS)
+    scores = [score(metrics, as_bytes(result), as_bytes(hq)) for result, (hq, _) in zip(results, clips, strict=True)]
     means = {name: float(np.mean([each[name] for each in scores])) for name in METRICS}
     rows = [[lq, result, hq] for result, (hq, lq) in zip(results, clips, strict=True)]
     return {f"validation/{name}": value for name, value in {**means, **more}.items()}, sheet(rows)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from seedvr2.evaluation.metrics import score
-from seedvr2.training.validation import as_bytes, sheet, validate
+from seedvr2.evaluation.metric import make_metrics, score
+from seedvr2.training.validation import METRICS, as_bytes, sheet, validate
 
 HQ = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 LQ = HQ * 0.5
@@ -49,7 +49,8 @@ class Judged(Objective):
 
 def test_scores_are_those_of_evaluation_with_averaged_weights():
     scores, picture = validate(Objective(), Feed(), contextlib.nullcontext)
-    expected = score(as_bytes(HQ + 0.1), as_bytes(HQ))
+    expected = score(make_metrics(METRICS)[0], as_bytes(HQ + 0.1), as_bytes(HQ))
+    assert set(expected) == {"psnr", "psnr_y", "ssim", "ssim_y"}
     assert scores == pytest.approx({f"validation/{name}": value for name, value in expected.items()})
     assert picture.shape == (16, 48, 3)
 

@@ -1,0 +1,109 @@
+"""From what a user asks for to a model that is ready to run, and the facts that its results depend on."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from seedvr2.errors import UserError
+from seedvr2.models.lora import fingerprint
+from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.restore.events import Events
+from seedvr2.restore.film import Identity, Restores
+from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
+from seedvr2.restore.restorer import Restorer
+from seedvr2.restore.stream import TIME
+
+OWN_WINDOW = 17  # frames; what the tiny model is trained on
+RELEASED_WINDOW = 33
+BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
+IDENTITY = "identity"
+
+
+class Choice(NamedTuple):
+    """What to load and how to run it; None stands for what suits the model and the machine, as `infer --help` says."""
+
+    model: str | None = None
+    lora: Path | None = None
+    lora_strength: float | None = None
+    seed: int = 0
+    window: int | None = None  # frames
+    steps: int | None = None
+    color_fix: str | None = None
+    posterior: str = "sample"
+    device: str | None = None
+    dtype: str | None = None
+
+
+class Loaded(NamedTuple):
+    """A model ready to run, and everything about it that results depend on, JSON-able."""
+
+    restorer: Restores
+    facts: dict
+
+
+def load_choice(choice: Choice, events: Events) -> Loaded:
+    """Find and load a model, and say which it is. Raises UserError for what does not exist or fit."""
+    adapters = chosen_adapters(choice)
+    if choice.model == IDENTITY:
+        return Loaded(Identity(), {"name": IDENTITY})
+    device = pick_device(choice.device)
+    files = find_model(choice.model, has_gpu=device.type == "cuda")
+    dtype = pick_dtype(choice.dtype, device)
+    color_fix = choice.color_fix or ("wavelet" if files.released else "none")
+    default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
+    window = window_latents(default_window if choice.window is None else choice.window)
+    steps = step_count(choice.steps, files)
+    if choice.model is None and not files.released:
+        reason = f"no released weights in ${WEIGHTS_VARIABLE} or the cache" if device.type == "cuda" else "no GPU"
+        events.say(f"no --model given and {reason}, so the bundled tiny model runs")
+    calls = "1 step" if steps == 1 else f"{steps} steps"
+    settings = f"{dtype}, {calls}, seed {choice.seed}, colour fix {color_fix}"
+    events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
+    if adapters is not None:
+        strength = "as exported" if adapters.strength is None else adapters.strength
+        events.say(f"adapters {adapters.path}, strength {strength}")
+    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
+    settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
+    settings["color_fix"] = color_fix
+    restorer = Restorer(
+        model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
+    )
+    facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
+    facts |= {**settings, "posterior": choice.posterior, "dtype": dtype, "device": str(device)}
+    return Loaded(restorer, facts)
+
+
+def hash_of_model(*networks: torch.nn.Module) -> str:
+    """Short hash of networks as they were loaded."""
+    return "-".join(fingerprint(network.state_dict()) for network in networks)
+
+
+def chosen_adapters(choice: Choice) -> Adapters | None:
+    """The adapters asked for; raises UserError for a strength without a file, or one that is no number."""
+    strength = choice.lora_strength
+    if strength is not None and choice.lora is None:
+        raise UserError(f"--lora-strength {strength:g} has nothing to scale; give --lora FILE too")
+    if strength is not None and not math.isfinite(strength):
+        raise UserError(f"--lora-strength {strength} makes no sense; give a number, usually from 0 to 1")
+    return None if choice.lora is None else Adapters(choice.lora, strength)
+
+
+def step_count(asked: int | None, files: ModelFiles) -> int:
+    """How often the generator is called per window; raises UserError for a number that the model is not made for."""
+    if asked is None:
+        return files.steps or BASE_STEPS
+    if asked < 1:
+        raise UserError(f"--steps {asked} makes no sense; give at least 1")
+    if files.steps not in (None, asked):
+        raise UserError(f"--steps {asked} does not fit {files.name}, which is made for {files.steps}; leave it out")
+    return asked
+
+
+def window_latents(frames: int) -> int:
+    """Latent frames of a window of 4k + 1 frames; raises UserError for other numbers."""
+    if frames < 1 or frames % TIME != 1:
+        nearest = max(1, frames // TIME * TIME + 1)
+        raise UserError(f"--window {frames} is not 4k + 1 frames; use for instance {nearest}")
+    return frames // TIME + 1

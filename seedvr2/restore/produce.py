@@ -1,0 +1,95 @@
+"""The outputs of a model for the clips of a benchmark: one lossless file each, with what they took."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from seedvr2.io.files import whole
+from seedvr2.io.segments import disk_errors
+from seedvr2.io.writer import VideoWriter
+from seedvr2.restore.film import Restores
+from seedvr2.restore.resize import Size, as_samples, resize_frame
+
+RATE = Fraction(24)  # of clips without one; what is written is compared frame by frame
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Wanted(NamedTuple):
+    """A clip to restore: enlarged to `enlarged`, of which `part` (top, left, height, width) is cut and restored."""
+
+    name: str
+    frames: int
+    enlarged: tuple[int, int]
+    part: tuple[int, int, int, int]
+
+
+def produce(
+    wanted: Wanted,
+    read: Callable[[], Iterable[np.ndarray]],
+    restorer: Restores,
+    path: Path,
+    key: Mapping,
+    *,
+    watch: Callable[[Iterator], Iterator] = iter,
+) -> dict:
+    """Restore a clip as one shot into an FFV1 file, unless it is there already, made of the same `key`.
+
+    read: its LQ frames, uint8 (H,W,3). Returns seconds (reading and writing left out), peak_mb (of GPU memory, or of
+    the process) and frames. Raises UserError if the disk is full.
+    """
+    record = path.with_suffix(".json")
+    if path.is_file() and (told := _read(record)) is not None and told["key"] == json.loads(json.dumps(key)):
+        return told["speed"]
+    device = getattr(restorer, "device", torch.device("cpu"))
+    top, left, height, width = wanted.part
+    _forget_peak(device)
+    restorer.seconds.clear()
+    count = 0
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.unlink(missing_ok=True)
+        with VideoWriter(path, width=width, height=height, rate=RATE, is_lossless=True) as writer:
+            lq = (
+                resize_frame(frame, Size(*wanted.enlarged))[:, top : top + height, left : left + width]
+                for frame in read()
+            )
+            for frame in watch(restorer.restore(lq)):
+                writer.write(as_samples(frame, np.uint8))
+                count += 1
+        seconds = {name: value for name, value in restorer.seconds.items() if name != "wait for frames"}
+        speed = {"seconds": sum(seconds.values()), "peak_mb": _peak(device), "frames": count, "stages": seconds}
+        with whole(record) as partial:
+            partial.write_text(json.dumps({"key": key, "speed": speed, "at": time.time()}, indent=1) + "\n")
+    return speed
+
+
+def _read(record: Path) -> dict | None:
+    try:
+        return json.loads(record.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):  # where it cannot be reset, the peak is that of the process so far
+            _RESET.write_text("5")
+
+
+def _peak(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return None

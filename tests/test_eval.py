@@ -1,0 +1,146 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from seedvr2 import eval as command
+from tests.evaluation.miniatures import moving, reduced_by_4, write_folder, write_video
+
+METRICS = "psnr,ssim,psnr_y,lq_consistency,boundary_jump"
+
+
+@pytest.fixture
+def clips():
+    return {f"{number:03d}": moving(number, frames=6) for number in (1, 2, 3)}
+
+
+@pytest.fixture
+def run(tmp_path, clips, capsys):
+    """Evaluate on three clips; returns the report and what was printed, or raises SystemExit."""
+    for name, clip in clips.items():
+        write_folder(tmp_path / "gt" / name, clip)
+        write_folder(tmp_path / "lq" / name, reduced_by_4(clip))
+
+    def evaluate(*arguments: str, out: str = "out", metrics: str = METRICS, lq: bool = True):
+        folders = ["--gt", str(tmp_path / "gt"), *(["--lq", str(tmp_path / "lq")] if lq else [])]
+        rest = ["--out", str(tmp_path / out), "--cache", str(tmp_path / "cache"), "--workers", "1"]
+        command.main(["--bench", "folder", *folders, *rest, "--metrics", metrics, *arguments])
+        return json.loads((tmp_path / out / "report.json").read_text()), capsys.readouterr().out
+
+    return evaluate
+
+
+def outputs(tmp_path, clips, change=lambda clip: clip, name="made"):
+    for clip, frames in clips.items():
+        write_video(tmp_path / name / f"{clip}.mkv", change(frames))
+    return str(tmp_path / name)
+
+
+def test_outputs_equal_to_the_ground_truth_are_perfect_and_bicubic_is_beside_them(run, tmp_path, clips):
+    report, said = run("--pred", f"perfect={outputs(tmp_path, clips)}")
+    assert list(report["methods"]) == ["perfect", "bicubic"]
+    for values in report["methods"]["perfect"]["clips"].values():
+        assert values["psnr"] is None
+        assert values["ssim"] == pytest.approx(1)
+    assert report["methods"]["perfect"]["mean"]["psnr"] is None
+    assert 10 < report["methods"]["bicubic"]["mean"]["psnr"] < 40
+    assert "| psnr" in said
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "perfect" in (tmp_path / "out" / "report.csv").read_text()
+
+
+def test_a_shift_is_found_costs_and_is_undone_on_request(run, tmp_path, clips):
+    folder = outputs(tmp_path, clips, lambda clip: [np.roll(frame, 1, axis=0) for frame in clip])
+    report, _ = run("--pred", folder)
+    assert all(offset["down"] == 1 and offset["right"] == 0 for offset in report["offsets"]["made"].values())
+    assert report["methods"]["made"]["mean"]["psnr"] < 40
+    aligned, _ = run("--pred", folder, "--register", out="aligned")
+    assert aligned["registered"]
+    assert all(values["psnr"] is None for values in aligned["methods"]["made"]["clips"].values())
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda folder: (folder / "002.mkv").unlink(), "missing clips: 002"),
+        (lambda folder: (folder / "001.mkv").rename(folder / "000.mkv"), "000"),
+        (lambda folder: shutil.copy(folder / "001.mkv", folder / "extra.mkv"), "extra"),
+        (lambda folder: write_video(folder / "003.mkv", moving(3, frames=5)), "003 has 5 frames instead of 6"),
+        (lambda folder: write_video(folder / "003.mkv", moving(3, 6, 64, 120)), "003 is 120x64 instead of 128x64"),
+    ],
+)
+def test_outputs_that_do_not_fit_refuse_the_run(run, tmp_path, clips, capsys, change, complaint):
+    folder = outputs(tmp_path, clips)
+    change(tmp_path / "made")
+    with pytest.raises(SystemExit) as ended:
+        run("--pred", folder)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "out" / "report.json").exists()
+    report, _ = run("--pred", folder, "--allow-partial")
+    assert report["partial"]
+    assert complaint in " ".join(report["notes"])
+
+
+@pytest.mark.parametrize("protocol", ["aligned", "official_crop"])
+def test_a_model_that_does_nothing_scores_as_bicubic_does(run, protocol):
+    report, _ = run("--model", "identity", "--protocol", protocol, metrics="psnr")
+    for clip, values in report["methods"]["bicubic"]["clips"].items():  # but for halves, rounded either way
+        assert report["methods"]["identity"]["clips"][clip] == pytest.approx(values, abs=1e-4)
+    assert report["methods"]["identity"]["speed"]["001"]["frames"] == 6
+
+
+def test_a_second_run_takes_over_what_has_not_changed(run, tmp_path, clips):
+    folder = outputs(tmp_path, clips)
+    first, _ = run("--pred", folder, "--model", "identity")
+    made = tmp_path / "out" / "outputs" / "identity" / "001.mkv"
+    before = made.stat().st_mtime_ns
+    again, said = run("--pred", folder, "--model", "identity")
+    assert "9 of 9 clips are scored already" in said
+    assert made.stat().st_mtime_ns == before
+    assert again["methods"] == first["methods"]
+    write_video(tmp_path / "made" / "002.mkv", [255 - frame for frame in clips["002"]])
+    third, said = run("--pred", folder, "--model", "identity")
+    assert "8 of 9 clips are scored already" in said
+    assert third["methods"]["made"]["clips"]["002"]["psnr"] < 20
+    assert third["methods"]["made"]["clips"]["001"] == first["methods"]["made"]["clips"]["001"]
+
+
+def test_processes_change_nothing(run):
+    one, _ = run(metrics="psnr,ssim,boundary_jump")
+    two, _ = run("--workers", "2", out="two", metrics="psnr,ssim,boundary_jump")
+    assert one["methods"] == two["methods"]
+
+
+def test_without_lq_a_frozen_one_is_made_and_named(run, tmp_path):
+    report, said = run(lq=False, metrics="psnr")
+    assert len(report["lq_hash"]) == 64
+    assert report["lq_hash"] in " ".join(report["notes"])
+    assert list(report["methods"]) == ["bicubic"]
+    again, said = run(lq=False, metrics="psnr", out="again")
+    assert "3 of 3 clips are there and sound" in said
+    assert again["methods"] == report["methods"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--metrics", "psnt"], "psnt"),
+        (["--metrics", "musiq", "--weights-dir", "nowhere"], "musiq"),
+        (["--sweep", "steps=1"], "--model"),
+        (["--model", "tiny", "--sweep", "steps=a"], "steps=a"),
+        (["--pred", "bicubic=made"], "bicubic"),
+        (["--pred", "absent"], "absent"),
+        (["scale=nonsense"], "nonsense"),
+        (["sclae=2"], "sclae"),
+    ],
+)
+def test_mistakes_are_one_sentence(run, capsys, arguments, complaint):
+    with pytest.raises(SystemExit) as ended:
+        run(*arguments)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert complaint in said
+    assert len(said.strip().splitlines()) == 1
