@@ -1,6 +1,6 @@
 """Put a finished run into the package as seedvr2-tiny: bf16 weights and a model card.
 
-    python scripts/bundle_tiny.py RUN --commit HASH [--scores scores.json]
+    python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json]
 
 Takes the last stage's generator and prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
 training command and configuration, data with licences (docs/tiny_data.md), iterations and last metrics of every stage.
@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the finished run")
     parser.add_argument("--commit", required=True, help="commit of this repository that trained it")
-    parser.add_argument("--scores", type=Path, help="result of scripts/score.py, to quote in the card")
+    parser.add_argument("--scores", type=Path, help="report.json of python -m seedvr2.eval, to quote in the card")
     options = parser.parse_args()
     with main_guard("bundle_tiny"), whole(TARGET) as folder:
         folder.mkdir(parents=True)
@@ -53,6 +53,12 @@ def halve(source: Path, target: Path) -> None:
         target,
         metadata=metadata,
     )
+
+
+def quoted(report: dict) -> dict:
+    """What a report says in short."""
+    means = {name: method["mean"] for name, method in report["methods"].items()}
+    return {"command": report["command"], "lq_hash": report["lq_hash"], "mean": means}
 
 
 def card(options: argparse.Namespace, folder: Path) -> dict:
@@ -79,7 +85,7 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
         "config": yaml.safe_load(text),
         "data": data_list(),
         "stages": stages,
-        "scores": scores and {"command": scores["command"], "mean": scores["rows"][-1]},
+        "scores": scores and quoted(scores),
     }
 
 

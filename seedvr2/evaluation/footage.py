@@ -63,7 +63,9 @@ def clips_in(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(filter(is_visible, folder.iterdir()), key=lambda path: natural_key(path.name)):
         if path.is_dir():
-            inner = {path.name: path} if _pictures(path) else _prefixed(path)
+            inside = _pictures(path)
+            is_clip = len(inside) == 1 or is_frame_folder(inside)
+            inner = {path.name: path} if is_clip else _prefixed(path)
         else:
             inner = {path.stem: path} if is_video(path) or path in pictures else {}
         for name, clip in inner.items():

@@ -119,7 +119,7 @@ _PAPER_SIDES = dict.fromkeys(("psnr", "ssim", "musiq", "clipiqa", "dover", "vmaf
 def _left_out(metric: str, method: str, left_out: int, total: int) -> str:
     return (
         f"{metric} of {method}: {left_out} of {total} clips left out of the mean, having no finite value "
-        "(it is infinite for a clip identical to the reference)."
+        "(undefined, or infinite as for a clip identical to the reference)."
     )
 
 
