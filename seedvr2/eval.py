@@ -8,6 +8,7 @@ import argparse
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,14 @@ from seedvr2.evaluation.protocol import Protocol, geometry_of
 from seedvr2.evaluation.report import write_reports
 from seedvr2.evaluation.report_text import markdown_table
 from seedvr2.evaluation.results import ANCHOR, completed
-from seedvr2.evaluation.runner import PACKAGES, Method, choose_metrics, collected, score_methods
+from seedvr2.evaluation.runner import PACKAGES, Method, check_names, choose_metrics, collected, score_methods
 from seedvr2.evaluation.score_tables import means_table
 from seedvr2.evaluation.scoring import TRUTH, Terms, safe
-from seedvr2.restore.device import DTYPES
+from seedvr2.io.segments import disk_errors
+from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
-from seedvr2.restore.loading import IDENTITY, Choice, load_choice
+from seedvr2.restore.loading import IDENTITY, Choice, load_choice, step_count, window_latents
+from seedvr2.restore.models import find_model
 from seedvr2.restore.produce import Wanted, produce
 from seedvr2.restore.restorer import COLOR_FIXES
 
@@ -44,24 +47,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments = parser().parse_args(argv)
         events = Events()
         bench = load_bench(arguments.bench, arguments.option)
+        check_options(arguments)
         choices = models(arguments)
         folders = predictions(arguments, [*choices])
+        for _, (choice, _) in choices:
+            check_choice(choice)  # all of them before the first one works
         found = find_entries(
             *(bench, arguments.data_root), lq=arguments.lq, gt=arguments.gt, allow_partial=arguments.allow_partial
         )
         flow = {"flow": arguments.flow, "flow_on": arguments.flow_on}
         settings = Settings(arguments.metric_device, arguments.weights_dir, **flow, seed=arguments.seed)
-        asked = arguments.metrics.split(",") if arguments.metrics else None
+        asked = None if arguments.metrics is None else [name.strip() for name in arguments.metrics.split(",")]
         metrics, skipped = choose_metrics(asked, bench.metrics, found.entries, settings)
         for name, reason in skipped.items():
             events.say(f"note: no {name}: {reason}")
-        entries, lq_hash, notes = with_lq(bench, found.entries, arguments, events, needed=bool(choices))
+        fitting, unfit = fitted(bench, found.entries, arguments)
+        check_names([*(name for name, _ in choices), *folders, ANCHOR], [entry.name for entry in fitting])
+        check_writable(arguments.out)
+        entries, lq_hash, notes = with_lq(bench, fitting, arguments, events, needed=bool(choices))
         methods, problems = matched(bench, entries, folders, arguments)
         if problems and not arguments.allow_partial:
             raise UserError(f"{'; '.join(problems)}; correct the outputs or use --allow-partial")
         terms = Terms(bench, arguments.protocol, metrics, settings, arguments.register, versions(*PACKAGES))
-        for entry in entries:
-            geometry_of(bench, entry, arguments.protocol)  # before hours of work
         methods = [*(restored(name, choice, bench, entries, arguments, events) for name, choice in choices), *methods]
         methods = [method for method in methods if method.outputs]
         if all(entry.lq for entry in entries):
@@ -69,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not methods:
             raise UserError("there is nothing to score; give --model, --pred, or clips with LQ for the bicubic anchor")
         scores = score_methods(methods, entries, terms, arguments.out, workers=arguments.workers, say=events.say)
-        problems = [*found.problems, *problems]
+        problems = [*found.problems, *unfit, *problems]
         results = collected(
             *(methods, scores, terms, arguments.out),
             skipped=skipped,
@@ -115,6 +122,55 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     model.add_argument("--dtype", choices=tuple(DTYPES), help="default: bf16 where the hardware has it, else fp32")
     return result
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raises UserError for values of options that make no sense whatever the clips are."""
+    if arguments.data_root is not None and (arguments.lq or arguments.gt):
+        raise UserError(f"--data-root {arguments.data_root} does not go with --lq or --gt; give one or the other")
+    if arguments.workers < 1:
+        raise UserError(f"--workers {arguments.workers} makes no sense; give at least 1")
+    if arguments.weights_dir is not None and not arguments.weights_dir.is_dir():
+        raise UserError(f"--weights-dir {arguments.weights_dir} is not a folder; give the one that holds weight files")
+    try:
+        pick_device(arguments.metric_device)
+    except UserError as error:
+        reason = f"--metric-device {arguments.metric_device} is not available here"
+        raise UserError(f"{reason}; use cpu, or cuda on a machine with a GPU") from error
+
+
+def check_choice(choice: Choice) -> None:
+    """Raises UserError for a model that does not exist, or that cannot be run as asked, without loading it."""
+    if choice.model == IDENTITY:
+        return
+    files = find_model(choice.model, has_gpu=pick_device(choice.device).type == "cuda")
+    step_count(choice.steps, files)
+    if choice.window is not None:
+        window_latents(choice.window)
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError if nothing can be written into the folder, which is made."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+def fitted(bench: Bench, entries: Sequence[Entry], arguments: argparse.Namespace) -> tuple[list[Entry], list[str]]:
+    """The clips whose LQ and GT fit each other, and what is wrong with the others.
+
+    Raises UserError for these unless --allow-partial was given, and if no clip is left.
+    """
+    fitting, problems = [], []
+    for entry in entries:
+        try:
+            geometry_of(bench, entry, arguments.protocol)
+            fitting.append(entry)
+        except UserError as error:
+            problems.append(str(error))
+    if problems and not (fitting and arguments.allow_partial):
+        raise UserError("; ".join(problems))
+    return fitting, problems
 
 
 def models(arguments: argparse.Namespace) -> list[tuple[str, tuple[Choice, Mapping]]]:

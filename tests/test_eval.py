@@ -128,7 +128,24 @@ def test_without_lq_a_frozen_one_is_made_and_named(run, tmp_path):
     ("arguments", "complaint"),
     [
         (["--metrics", "psnt"], "psnt"),
-        (["--metrics", "musiq", "--weights-dir", "nowhere"], "musiq"),
+        (["--metrics", "musiq", "--weights-dir", "."], "musiq"),
+        (["--metrics", ""], "--metrics"),
+        (["--weights-dir", "nowhere"], "nowhere"),
+        (["--metric-device", "nowhere"], "nowhere"),
+        (["--workers", "0"], "--workers 0"),
+        (["--workers", "-1"], "--workers -1"),
+        (["--out", "/dev/null/out"], "/dev/null/out"),
+        (["--model", "identity", "--model", "nonsense"], "nonsense"),
+        (["--model", "identity", "--model", "tiny", "--sweep", "steps=1,2"], "--steps 2"),
+        (["--model", "identity", "--model", "tiny", "--window", "4"], "--window 4"),
+        (["--model", "a/b=identity", "--model", "a_b=identity"], "a/b and a_b"),
+        (["--model", "bicubic=identity"], "bicubic"),
+        (["--model", f"{'x' * 300}=identity"], "200 bytes"),
+        (["metrics=3"], "metrics"),
+        (["layouts=3"], "layouts"),
+        (["has_gt=maybe"], "maybe"),
+        (["outputs"], "outputs"),
+        (["--data-root", "."], "--data-root ."),
         (["--sweep", "steps=1"], "--model"),
         (["--model", "tiny", "--sweep", "steps=a"], "steps=a"),
         (["--pred", "bicubic=made"], "bicubic"),
@@ -144,3 +161,52 @@ def test_mistakes_are_one_sentence(run, capsys, arguments, complaint):
     assert ended.value.code == 2
     assert complaint in said
     assert len(said.strip().splitlines()) == 1
+
+
+def test_only_clips_that_do_not_fit_are_left_out(run, tmp_path, capsys):
+    for name in ("001", "003"):
+        shutil.rmtree(tmp_path / "gt" / name)
+        write_folder(tmp_path / "gt" / name, moving(1, 6, 72, 128))
+    with pytest.raises(SystemExit) as ended:
+        run(metrics="psnr")
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "clip 001" in said
+    assert "clip 003" in said
+    report, _ = run("--allow-partial", metrics="psnr")
+    assert report["partial"]
+    assert list(report["methods"]["bicubic"]["clips"]) == ["002"]
+    assert all(name in " ".join(report["notes"]) for name in ("clip 001", "clip 003"))
+
+
+@pytest.mark.parametrize("damage", ["", "[1]", "{}", "{"])
+def test_damaged_records_and_outputs_are_made_again(run, tmp_path, damage):
+    first, _ = run("--model", "identity", metrics="psnr")
+    out = tmp_path / "out"
+    (out / "scores" / "identity" / "001.json").write_text(damage)
+    (out / "outputs" / "identity" / "001.json").write_text(damage)
+    (out / "outputs" / "identity" / "002.mkv").write_bytes(b"half")
+    shutil.rmtree(out / "pictures" / "bicubic")
+    again, _ = run("--model", "identity", metrics="psnr")
+    assert again["methods"]["identity"]["clips"] == first["methods"]["identity"]["clips"]
+    assert (out / "pictures" / "bicubic").is_dir()
+
+
+def test_very_small_clips_lack_the_metrics_that_need_more(run, tmp_path):
+    for side in ("gt", "lq"):
+        shutil.rmtree(tmp_path / side)
+    clip = moving(1, 3, 12, 16)
+    write_folder(tmp_path / "gt" / "a", clip)
+    write_folder(tmp_path / "lq" / "a", reduced_by_4(clip))
+    report, _ = run(metrics="psnr,warp_error,vmaf")
+    values = report["methods"]["bicubic"]["mean"]
+    assert values["psnr"] > 10
+    assert values["warp_error"] is values["vmaf"] is None
+    assert "too small for warp_error" in " ".join(report["notes"])
+
+
+def test_a_folder_of_one_picture_is_a_clip_that_gets_a_frozen_lq(run, tmp_path):
+    shutil.rmtree(tmp_path / "gt")
+    write_folder(tmp_path / "gt" / "a", moving(1, 1))
+    report, _ = run(lq=False, metrics="psnr")
+    assert report["methods"]["bicubic"]["mean"]["psnr"] > 5

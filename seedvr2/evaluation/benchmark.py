@@ -1,5 +1,6 @@
 """The test sets of the paper, what a complete one has, and the clips that were found of it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,12 @@ class Bench:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value > 0):
                 raise UserError(f"{name} of {self.name} is {value!r}; give a positive whole number")
+        if not isinstance(self.has_gt, bool):
+            raise UserError(f"has_gt of {self.name} is {self.has_gt!r}; use true or false")
+        if not isinstance(self.metrics, Mapping) or not all(_is_list(names, str) for names in self.metrics.values()):
+            raise UserError(f"metrics of {self.name} is {self.metrics!r}; give lists of names, or use --metrics")
+        if not _is_list(self.layouts, Mapping):
+            raise UserError(f"layouts of {self.name} is {self.layouts!r}; give a list of mappings with gt and lq")
         unknown = [name for names in self.metrics.values() for name in names if name not in METRICS]
         if unknown:
             raise UserError(f"{self.name} asks for the unknown metric {unknown[0]!r}; use {', '.join(METRICS)}")
@@ -93,6 +100,9 @@ def load_bench(name: str, overrides: Sequence[str] = ()) -> Bench:
     """The test set of a name, with changes like `gt=native`; raises UserError for an unknown name or key."""
     if name not in known():
         raise UserError(f"--bench {name} does not exist; use one of {', '.join(known())}")
+    for change in overrides:
+        if not re.match(r"\w+(\.\w+)*=", change):
+            raise UserError(f"{change!r} is no change of an option of {name}; write for instance gt=native")
     composed = config.load(f"bench/{name}", [f"bench.{change}" for change in overrides])
     bench = config.build(config.plain(composed)["bench"], f"bench/{name}")
     assert isinstance(bench, Bench), f"bench/{name}.yaml describes a {type(bench).__name__}"
@@ -149,6 +159,10 @@ def listed(names: Sequence[str]) -> str:
     """Names one after the other, many of them shortened."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
+
+
+def _is_list(value: object, kind: type) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(part, kind) for part in value)
 
 
 def _entries(bench: Bench, located: Located) -> Found:

@@ -64,8 +64,10 @@ def clips_in(folder: Path) -> dict[str, Path]:
     for path in sorted(filter(is_visible, folder.iterdir()), key=lambda path: natural_key(path.name)):
         if path.is_dir():
             inside = _pictures(path)
-            is_clip = len(inside) == 1 or is_frame_folder(inside)
-            inner = {path.name: path} if is_clip else _prefixed(path)
+            if len(inside) == 1:  # a clip of one frame
+                inner = {path.name: inside[0]}
+            else:
+                inner = {path.name: path} if is_frame_folder(inside) else _prefixed(path)
         else:
             inner = {path.stem: path} if is_video(path) or path in pictures else {}
         for name, clip in inner.items():

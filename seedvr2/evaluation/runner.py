@@ -18,11 +18,22 @@ from seedvr2.evaluation.benchmark import Entry
 from seedvr2.evaluation.contract import versions
 from seedvr2.evaluation.metric import METRICS, make_metrics
 from seedvr2.evaluation.results import Results, ranking
-from seedvr2.evaluation.scoring import TRUTH, TRUTH_PROFILE, Task, Terms, kept, picture_path, score_apart, score_clip
+from seedvr2.evaluation.scoring import (
+    TRUTH,
+    TRUTH_PROFILE,
+    Task,
+    Terms,
+    kept,
+    picture_path,
+    safe,
+    score_apart,
+    score_clip,
+)
 
 STUCK = 3600.0  # seconds that one step of a metric may take
 SHOWN = 6  # clips with crops in the report, the worst ones
 PROFILES = 3
+LONGEST_NAME = 200  # bytes; with their endings, names of files must stay below 255
 PACKAGES = ("seedvr2", "torch", "torchvision", "numpy", "opencv-python-headless", "av", "pyiqa", "lpips")
 
 
@@ -54,8 +65,7 @@ def score_methods(
         for entry in entries
         if method.outputs is None or entry.name in method.outputs
     ]
-    if len({task.record for task in tasks}) < len(tasks):
-        raise UserError("two methods or clips have names that differ in punctuation only; rename one")
+    check_names([method.name for method in methods], [entry.name for entry in entries])
     waiting = [task for task in tasks if kept(task) is None]
     if len(waiting) < len(tasks):
         say(f"{len(tasks) - len(waiting)} of {len(tasks)} clips are scored already")
@@ -71,6 +81,20 @@ def score_methods(
     for task in tasks:
         found[task.method][task.entry.name] = kept(task) or {}
     return found
+
+
+def check_names(methods: Sequence[str], clips: Sequence[str]) -> None:
+    """Raises UserError for names of methods or of clips that would give the same files, and for too long ones."""
+    for kind, names in {"method": methods, "clip": clips}.items():
+        taken: dict[str, str] = {}
+        for name in names:
+            file = safe(name)
+            if file in taken:
+                pair = f"{taken[file]} and {name}"
+                raise UserError(f"the {kind}s {pair} have the same name, but for punctuation; rename one")
+            if len(file.encode()) > LONGEST_NAME:
+                raise UserError(f"the name of {kind} {name} is longer than {LONGEST_NAME} bytes; give a shorter one")
+            taken[file] = name
 
 
 def collected(
@@ -125,6 +149,8 @@ def choose_metrics(
     """The metrics of a run, and for each one left out why; asked: those that must not be left out, None for all of the
     tables of the set. Raises UserError for a metric that was asked for and cannot be had.
     """
+    if asked is not None and not all(asked):
+        raise UserError(f"--metrics {','.join(asked)} has an empty name; give names from {', '.join(METRICS)}")
     names = list(dict.fromkeys(asked or [name for table in terms_of.values() for name in table]))
     skipped = {}
     if not any(entry.gt for entry in entries):

@@ -18,16 +18,17 @@ import torch
 from seedvr2.errors import UserError
 from seedvr2.evaluation.benchmark import Bench, Entry
 from seedvr2.evaluation.contract import Clip, Metric, Settings
-from seedvr2.evaluation.footage import files_of, read_clip
+from seedvr2.evaluation.footage import files_of
 from seedvr2.evaluation.metric import make_metrics
-from seedvr2.evaluation.protocol import Protocol, Triple, bicubic, enlarged, geometry_of, prepared_gt, triples
-from seedvr2.evaluation.registration import find_offset, registered
+from seedvr2.evaluation.protocol import Protocol, Triple, bicubic, enlarged, geometry_of, triples
+from seedvr2.evaluation.registration import offset_of, registered
 from seedvr2.evaluation.temporal import TemporalProfile
 from seedvr2.io.files import whole
 from seedvr2.io.images import write_image
 from seedvr2.io.segments import disk_errors
 
 CROP = 192  # pixels per side
+SMALLEST = {"warp_error": 16, "vmaf": 20}  # pixels per side; OpenCV's DIS and libvmaf crash below
 TRUTH = "GT"  # the name of the ground truth among the pictures
 TRUTH_PROFILE = "GT.profile"
 
@@ -85,7 +86,9 @@ def kept(task: Task) -> dict[str, Any] | None:
         found = json.loads(task.record.read_text())
     except (OSError, ValueError):
         return None
-    return found if found.get("key") == key_of(task) else None
+    if not isinstance(found, dict) or found.get("key") != key_of(task):
+        return None
+    return found if found["crop"] is None or task.picture("crop").is_file() else None
 
 
 def key_of(task: Task) -> str:
@@ -109,10 +112,10 @@ def safe(name: str) -> str:
 def _scores(task: Task, beat: Callable[[], None]) -> dict[str, Any]:
     entry, terms = task.entry, task.terms
     shape = geometry_of(terms.bench, entry, terms.protocol)
-    offset = None if entry.gt is None else find_offset(_frames(task), prepared_gt(entry, shape))
+    offset = None if entry.gt is None else offset_of(_triples(task))
     beat()
     show = _Show(task, entry.frames // 2)
-    frames = _watched(triples(entry, _frames(task), terms.bench, terms.protocol), show, beat)
+    frames = _watched(_triples(task), show, beat)
     height, width = shape.target
     count = entry.frames
     is_moved = terms.is_registered and offset is not None and offset.is_certain and not offset.is_aligned
@@ -122,10 +125,11 @@ def _scores(task: Task, beat: Callable[[], None]) -> dict[str, Any]:
         count -= abs(offset.frames)
     seed = int(hashlib.sha256(entry.name.encode()).hexdigest()[:8], 16) ^ terms.settings.seed
     clip = Clip(entry.name, count, height, width, scale=terms.bench.scale, seed=seed)
+    too_small = [name for name in terms.metrics if min(height, width) < SMALLEST.get(name, 1)]
     metrics = [
         m
         for m in _metrics(terms.metrics, terms.settings)
-        if _can(m, entry, is_moved and bool(offset.down or offset.right))
+        if _can(m, entry, is_moved and bool(offset.down or offset.right)) and m.facts.name not in too_small
     ]
     for metric in metrics:
         metric.start(clip)
@@ -142,14 +146,14 @@ def _scores(task: Task, beat: Callable[[], None]) -> dict[str, Any]:
         "offset": None if offset is None else offset._asdict(),
         "crop": crop,
         "frame": show.number,
-        "note": shape.note,
+        "note": "; ".join(filter(None, (shape.note, *(f"too small for {name}" for name in too_small)))),
     }
 
 
-def _frames(task: Task) -> Iterator[np.ndarray]:
-    if task.prediction is not None:
-        return read_clip(task.prediction)
-    return bicubic(task.entry, geometry_of(task.terms.bench, task.entry, task.terms.protocol))
+def _triples(task: Task) -> Iterator[Triple]:
+    bench, protocol = task.terms.bench, task.terms.protocol
+    made = task.prediction or bicubic(task.entry, geometry_of(bench, task.entry, protocol))
+    return triples(task.entry, made, bench, protocol)
 
 
 def _can(metric: Metric, entry: Entry, is_moved: bool) -> bool:

@@ -45,7 +45,8 @@ def produce(
     the process) and frames. Raises UserError if the disk is full.
     """
     record = path.with_suffix(".json")
-    if path.is_file() and (told := _read(record)) is not None and told["key"] == json.loads(json.dumps(key)):
+    told = _read(record)
+    if told.get("key") == json.loads(json.dumps(key)) and path.is_file() and told.get("bytes") == path.stat().st_size:
         return told["speed"]
     device = getattr(restorer, "device", torch.device("cpu"))
     top, left, height, width = wanted.part
@@ -65,16 +66,18 @@ def produce(
                 count += 1
         seconds = {name: value for name, value in restorer.seconds.items() if name != "wait for frames"}
         speed = {"seconds": sum(seconds.values()), "peak_mb": _peak(device), "frames": count, "stages": seconds}
+        told = {"key": key, "speed": speed, "bytes": path.stat().st_size, "at": time.time()}
         with whole(record) as partial:
-            partial.write_text(json.dumps({"key": key, "speed": speed, "at": time.time()}, indent=1) + "\n")
+            partial.write_text(json.dumps(told, indent=1) + "\n")
     return speed
 
 
-def _read(record: Path) -> dict | None:
+def _read(record: Path) -> dict:
     try:
-        return json.loads(record.read_text())
+        told = json.loads(record.read_text())
     except (OSError, ValueError):
-        return None
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _forget_peak(device: torch.device) -> None:

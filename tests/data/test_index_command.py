@@ -1,7 +1,6 @@
 """The index command: the same index however often it is killed and however many workers there are."""
 
 import csv
-import functools
 import json
 import os
 import resource
@@ -75,9 +74,14 @@ def rejected(output):
 
 def in_process(*arguments, room=None, **options):
     """The command in a process of its own, which can write files of `room` bytes at most."""
-    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (room, room)) if room else None
+
+    def prepare():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # which is ignored where tests run in the background
+        if room:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
     line = [sys.executable, "-m", "seedvr2.data.index", *map(str, arguments), *SMALL]
-    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True, preexec_fn=limit, **options)
+    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True, preexec_fn=prepare, **options)
 
 
 def test_everything_is_in_the_index_or_rejected_with_its_reason(data, whole):
