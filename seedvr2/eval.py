@@ -28,7 +28,7 @@ from seedvr2.evaluation.results import ANCHOR, completed
 from seedvr2.evaluation.runner import PACKAGES, Method, check_names, choose_metrics, collected, score_methods
 from seedvr2.evaluation.score_tables import means_table
 from seedvr2.evaluation.scoring import TRUTH, Terms, safe
-from seedvr2.io.segments import disk_errors
+from seedvr2.io.files import disk_errors
 from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.loading import IDENTITY, Choice, load_choice, step_count, window_latents

@@ -5,7 +5,6 @@ the whole clip, so it is held in memory; what would not fit is refused before it
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import sys
@@ -26,7 +25,7 @@ from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.degradation.sheet import Cell, contact_sheet, summary
 from seedvr2.data.listing import frame_files
 from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
-from seedvr2.io.files import whole
+from seedvr2.io.files import disk_errors, whole
 from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.reader import VideoInfo, existing_file, open_video
 from seedvr2.io.writer import VideoWriter, check_writable
@@ -229,15 +228,6 @@ def write_facts(path: Path, facts: dict) -> None:
     """Write a JSON file whole; raises UserError if it cannot be written."""
     with disk_errors(path), whole(path) as partial:
         partial.write_text(json.dumps(facts, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk complains about while `path` is written into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from error
 
 
 def report(arguments: argparse.Namespace, clip: Clip, lq: np.ndarray, record: list[dict]) -> dict:

@@ -10,11 +10,8 @@ from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.evaluation.footage import measure
 from seedvr2.evaluation.layouts import Layout, Located, locate, pair_folders
+from seedvr2.evaluation.metric import METRICS
 
-METRICS = (
-    *("psnr", "psnr_y", "ssim", "ssim_y", "lpips", "dists", "niqe", "musiq", "clipiqa", "dover"),
-    *("warp_error", "vmaf", "boundary_jump", "color_drift", "lq_consistency"),
-)
 LISTED = 8  # clips that a complaint names before it only counts
 
 

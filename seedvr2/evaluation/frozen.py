@@ -25,13 +25,13 @@ import torch
 
 from seedvr2 import config
 from seedvr2.data.degradation.draw import to_bytes, to_floats
-from seedvr2.data.degrade import BYTES_PER_PIXEL, disk_errors
+from seedvr2.data.degrade import BYTES_PER_PIXEL
 from seedvr2.data.indexing.workers import run_jobs
 from seedvr2.errors import UserError
 from seedvr2.evaluation.benchmark import Bench, Entry
 from seedvr2.evaluation.footage import files_of
 from seedvr2.evaluation.protocol import Geometry, geometry, prepared_gt
-from seedvr2.io.files import remove
+from seedvr2.io.files import disk_errors, remove
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
 from seedvr2.randomness import seed_of

@@ -48,11 +48,6 @@ class Geometry(NamedTuple):
     gt_size: Size | None
     is_refitted: bool = False
 
-    @property
-    def padded(self) -> Size:
-        """The enlarged size with both sides rounded up to multiples of 16: what a model works on."""
-        return tuple(side + -side % MULTIPLE for side in self.enlarged)
-
 
 def geometry(
     protocol: Protocol,

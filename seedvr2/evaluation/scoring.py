@@ -23,9 +23,8 @@ from seedvr2.evaluation.metric import make_metrics
 from seedvr2.evaluation.protocol import Protocol, Triple, bicubic, enlarged, geometry_of, triples
 from seedvr2.evaluation.registration import offset_of, registered
 from seedvr2.evaluation.temporal import TemporalProfile
-from seedvr2.io.files import whole
+from seedvr2.io.files import disk_errors, whole
 from seedvr2.io.images import write_image
-from seedvr2.io.segments import disk_errors
 
 CROP = 192  # pixels per side
 SMALLEST = {"warp_error": 16, "vmaf": 20}  # pixels per side; OpenCV's DIS and libvmaf crash below

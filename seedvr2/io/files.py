@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from seedvr2.errors import UserError
+
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -28,3 +30,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a full disk or a forbidden place, met while `path` is written, into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"{path} cannot be written ({error.strerror or error})"
+        raise UserError(f"{reason}; make room there or choose another place") from error

@@ -16,11 +16,11 @@ import av
 from seedvr2.errors import UserError
 from seedvr2.io.clock import FrameClock
 from seedvr2.io.encoding import Encoding
-from seedvr2.io.files import whole
+from seedvr2.io.files import disk_errors, whole
 from seedvr2.io.matroska import amend
 from seedvr2.io.picture import MediaInfo
 from seedvr2.io.reader import main_stream, media_name
-from seedvr2.io.segments import BITEXACT, EARLIEST, disk_errors, set_tags
+from seedvr2.io.segments import BITEXACT, EARLIEST, set_tags
 from seedvr2.io.sequences import merge
 from seedvr2.io.streams import StreamCopy, carry_tags, may_have_streams, open_source
 from seedvr2.io.tracks import copied_stream

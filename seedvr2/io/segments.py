@@ -8,7 +8,6 @@ alpha beside VP9, and the ticks are whole numbers at any time base. `mux.assembl
 
 import contextlib
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ import av
 from seedvr2.errors import UserError
 from seedvr2.io.clock import FrameClock
 from seedvr2.io.encoding import Encoding
-from seedvr2.io.files import remove
+from seedvr2.io.files import disk_errors, remove
 from seedvr2.io.picture import Picture
 from seedvr2.io.planes import frame_of, padded
 from seedvr2.io.reader import media_name
@@ -153,16 +152,6 @@ def set_tags(context: av.VideoCodecContext, encoding: Encoding, sample_aspect: F
     """Put the colour tags and the shape of the pixels on a stream's codec context before the header is written."""
     context.sample_aspect_ratio = sample_aspect
     context.colorspace, context.color_primaries, context.color_trc, context.color_range = encoding.colors
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of a full disk or a forbidden place into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        reason = f"{path} cannot be written ({error.strerror or error})"
-        raise UserError(f"{reason}; make room there or choose another place") from error
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from seedvr2.io.files import whole
-from seedvr2.io.segments import disk_errors
+from seedvr2.io.files import disk_errors, whole
 from seedvr2.io.writer import VideoWriter
 from seedvr2.restore.film import Restores
 from seedvr2.restore.resize import Size, as_samples, resize_frame

@@ -4,7 +4,8 @@ import shutil
 import pytest
 
 from seedvr2.errors import UserError
-from seedvr2.evaluation.benchmark import METRICS, described, find_entries, known, load_bench
+from seedvr2.evaluation.benchmark import described, find_entries, known, load_bench
+from seedvr2.evaluation.metric import METRICS
 from tests.evaluation.miniatures import moving, reduced_by_4, small, write_folder, write_video
 
 NAMES = ["aigc28", "folder", "reds30", "spmcs", "udm10", "videolq", "youhq40"]
