@@ -34,7 +34,7 @@ from seedvr2.restore.events import Events
 from seedvr2.restore.loading import IDENTITY, Choice, load_choice, step_count, window_latents
 from seedvr2.restore.models import find_model
 from seedvr2.restore.produce import Wanted, produce
-from seedvr2.restore.restorer import COLOR_FIXES
+from seedvr2.restore.shot import COLOR_FIXES
 
 COMMAND = "python -m seedvr2.eval"
 SWEPT = ("steps", "seed", "window")

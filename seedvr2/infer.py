@@ -21,7 +21,7 @@ from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
 from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice, Loaded, load_choice
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
 from seedvr2.restore.resize import Size, check_size, parse_size, target_size
-from seedvr2.restore.restorer import COLOR_FIXES
+from seedvr2.restore.shot import COLOR_FIXES
 from seedvr2.restore.work import restore
 
 DEFAULT_SCALE = 4.0

@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 class Restores(Protocol):
-    """What restores one shot; see `Restorer`. `seconds`: spent so far, by stage."""
+    """What restores one shot; see `ShotRestorer`. `seconds`: spent so far, by stage."""
 
     seconds: dict[str, float]
 

@@ -12,7 +12,7 @@ from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
 from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
-from seedvr2.restore.restorer import Restorer
+from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
 OWN_WINDOW = 17  # frames; what the tiny model is trained on
@@ -67,7 +67,7 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
     model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
     settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
     settings["color_fix"] = color_fix
-    restorer = Restorer(
+    restorer = ShotRestorer(
         model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
     )
     facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}

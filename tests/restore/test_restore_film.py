@@ -9,7 +9,7 @@ import torch
 from seedvr2.errors import UserError
 from seedvr2.io.picture import Picture
 from seedvr2.restore.film import Identity, numbered, restored
-from seedvr2.restore.restorer import Restorer
+from seedvr2.restore.shot import ShotRestorer
 
 
 def shot(frames: int, seed: int) -> list[Picture]:
@@ -27,7 +27,7 @@ def resize(rgb: np.ndarray) -> torch.Tensor:
 
 @pytest.fixture
 def restorer(generator, codec, prompt):
-    return Restorer(generator, codec, prompt=prompt, window=3)
+    return ShotRestorer(generator, codec, prompt=prompt, window=3)
 
 
 def results(pictures, restorer, cuts=None, **settings) -> list[torch.Tensor]:

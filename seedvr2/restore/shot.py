@@ -1,8 +1,6 @@
-"""The whole restoration path of one stream: pad, encode, generate, decode, crop, colour fix (§3, Fig. 2).
+"""The whole restoration path of one shot: pad, encode, generate, decode, crop, colour fix (§3, Fig. 2).
 
-The generator starts from noise and sees the low-quality latent as its condition; with one step the restored latent is
-`noise - velocity` at t = 1000. Multi-step generators take Euler steps. Networks may run in half precision; noise,
-sampling, blending and colours stay in fp32.
+Networks may run in half precision; noise, sampling, blending and colours stay in fp32.
 """
 
 import itertools
@@ -14,15 +12,13 @@ import torch
 from torch import nn
 
 from seedvr2.errors import UserError
-from seedvr2.flow.condition import restoration_condition, restoration_input
-from seedvr2.flow.sampler import euler
-from seedvr2.flow.timesteps import trailing
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, wavelet_color_fix
+from seedvr2.restore.generation import Generation
 from seedvr2.restore.resize import pad_to_multiple
-from seedvr2.restore.stream import check_window, decoded, encoded, latent_noise, windowed
+from seedvr2.restore.stream import check_window, decoded, encoded, windowed
 
 SIDE_MULTIPLE = 16  # 8 of the autoencoder times 2 of the generator's patches
 COLOR_FIXES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None] = {
@@ -32,7 +28,7 @@ COLOR_FIXES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | No
 }
 
 
-class Restorer:
+class ShotRestorer:
     """Restores streams of frames with one generator and one codec; results depend on nothing but its arguments."""
 
     def __init__(
@@ -57,18 +53,14 @@ class Restorer:
         fix that cannot be.
         """
         check_window(window, overlap=overlap)
-        if steps < 1:
-            raise UserError(f"a restoration cannot take {steps} steps; give at least 1")
         if color_fix not in COLOR_FIXES:
             raise UserError(f"there is no colour fix {color_fix!r}; use one of {', '.join(COLOR_FIXES)}")
-        self.generator = generator
+        self.generation = Generation(generator, prompt=prompt, seed=seed, steps=steps, device=device, dtype=dtype)
         self.codec = codec
-        self.prompt = prompt.to(device, dtype)
         self.seed = seed
         self.window = window
         self.overlap = overlap
         self.chunk = chunk
-        self._timesteps = trailing(steps)
         # latent frames after which it no longer matters where a stream began
         self._encoder_reach = -(-look_back(codec.vae.encoder) // TIME) + 1
         self._decoder_reach = -(-look_back(codec.vae.decoder, TIME) // TIME) + 1
@@ -131,7 +123,7 @@ class Restorer:
             "encode", encoded(arrived, self.codec, seed=self.seed, latents=self.chunk, start=start), "wait for frames"
         )
         latents = itertools.islice(latents, window - start, None)
-        clean = windowed(latents, self._generated, window=self.window, overlap=self.overlap, start=window)
+        clean = windowed(latents, self.generation, window=self.window, overlap=self.overlap, start=window)
         clean = self._timed("generate", clean, "wait for frames", "encode")
         # what fades in from a window that did not run is left out
         clean = itertools.islice(clean, self.overlap if window else 0, None)
@@ -148,17 +140,3 @@ class Restorer:
             if item is None:
                 return
             yield item
-
-    @torch.no_grad()
-    def _generated(self, lq: torch.Tensor, position: int) -> torch.Tensor:
-        shape = tuple(lq.shape[:3])
-        condition = restoration_condition(lq.float())
-
-        def velocity(noisy: torch.Tensor, timestep: float) -> torch.Tensor:
-            rows = restoration_input([noisy], [condition]).to(self.dtype)
-            timesteps = torch.tensor([timestep], device=self.device)
-            field = self.generator(rows, self.prompt, [shape], [len(self.prompt)], timesteps)
-            return field.float().unflatten(0, shape)
-
-        noise = latent_noise(self.seed, "noise", position, tuple(lq.shape)).to(self.device)
-        return euler(velocity, noise, self._timesteps)

@@ -11,10 +11,9 @@ from seedvr2.errors import UserError
 from seedvr2.flow.condition import restoration_condition, restoration_input
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.released_vae import vae_from_released
-from seedvr2.restore import restorer as restorer_module
-from seedvr2.restore import stream
+from seedvr2.restore import generation, stream
 from seedvr2.restore.resize import pad_to_multiple
-from seedvr2.restore.restorer import COLOR_FIXES, Restorer
+from seedvr2.restore.shot import COLOR_FIXES, ShotRestorer
 from seedvr2.restore.stream import latent_noise
 
 VAE = Path(__file__).parents[1] / "assets" / "vae_small.safetensors"
@@ -37,10 +36,10 @@ def test_restoration_equals_the_released_pipeline(family, steps, golden, golden_
     def noise(seed, purpose, position, shape):
         return released[purpose][position : position + shape[0]]
 
-    for module in (restorer_module, stream):
+    for module in (generation, stream):
         monkeypatch.setattr(module, "latent_noise", noise)
     frames = values["video"].unbind(1)
-    restorer = Restorer(golden_dit(family), golden_codec, prompt=values["txt_pos"], steps=steps)
+    restorer = ShotRestorer(golden_dit(family), golden_codec, prompt=values["txt_pos"], steps=steps)
     restored = list(restorer.restore(frames))
     expected = values[f"{family}.steps{steps}_cfg1.0.sample_every_2nd_pixel"].clamp(-1, 1)
     assert (torch.stack(restored, dim=1)[..., ::2, ::2] - expected).abs().max() <= 1e-4
@@ -48,7 +47,7 @@ def test_restoration_equals_the_released_pipeline(family, steps, golden, golden_
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 8, 9, 22])
 def test_as_many_frames_of_the_same_size_come_out_as_go_in(generator, codec, prompt, clip, count):
-    restored = list(Restorer(generator, codec, prompt=prompt, window=3).restore(clip[:count]))
+    restored = list(ShotRestorer(generator, codec, prompt=prompt, window=3).restore(clip[:count]))
     assert len(restored) == count
     assert all(frame.shape == (3, 20, 28) and frame.dtype == torch.float32 for frame in restored)
     assert all(frame.abs().max() <= 1 for frame in restored)
@@ -63,20 +62,20 @@ def test_one_window_equals_the_networks_on_the_whole_clip(generator, codec, prom
     rows = restoration_input([noise], [restoration_condition(lq)])
     field = generator(rows, prompt, [shape], [len(prompt)], torch.tensor([1000.0]))
     expected = codec.decode(noise - field.unflatten(0, shape))[..., :20, :28].clamp(-1, 1)
-    restored = list(Restorer(generator, codec, prompt=prompt, seed=11, window=3).restore(clip[:9]))
+    restored = list(ShotRestorer(generator, codec, prompt=prompt, seed=11, window=3).restore(clip[:9]))
     assert torch.allclose(torch.stack(restored), expected, atol=5e-5)
 
 
 def test_results_do_not_depend_on_the_chunks_of_the_autoencoder(generator, codec, prompt, clip):
     one, three = (
-        torch.stack(list(Restorer(generator, codec, prompt=prompt, window=3, chunk=chunk).restore(clip)))
+        torch.stack(list(ShotRestorer(generator, codec, prompt=prompt, window=3, chunk=chunk).restore(clip)))
         for chunk in (1, 3)
     )
     assert torch.allclose(one, three, atol=5e-5)
 
 
 def test_later_frames_do_not_change_finished_windows(generator, codec, prompt, clip):
-    restorer = Restorer(generator, codec, prompt=prompt, window=3)
+    restorer = ShotRestorer(generator, codec, prompt=prompt, window=3)
     long, short = (list(restorer.restore(clip[:count])) for count in (22, 9))
     # Latents 0 and 1 (frames 0-4) belong to the first window alone.
     assert torch.allclose(torch.stack(long[:5]), torch.stack(short[:5]), atol=5e-5)
@@ -84,7 +83,8 @@ def test_later_frames_do_not_change_finished_windows(generator, codec, prompt, c
 
 def test_the_seed_decides_the_result(generator, codec, prompt, clip):
     first, again, other = (
-        torch.stack(list(Restorer(generator, codec, prompt=prompt, seed=seed).restore(clip[:5]))) for seed in (0, 0, 1)
+        torch.stack(list(ShotRestorer(generator, codec, prompt=prompt, seed=seed).restore(clip[:5])))
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-2)
@@ -100,7 +100,7 @@ def test_the_number_of_frames_held_does_not_grow(generator, codec, prompt, clip,
             yield clip[pulled % len(clip)]
             pulled += 1
 
-    restored = Restorer(generator, codec, prompt=prompt, window=3, color_fix=color_fix).restore(endless())
+    restored = ShotRestorer(generator, codec, prompt=prompt, window=3, color_fix=color_fix).restore(endless())
     ahead = []
     for count in range(1, 60):
         next(restored)
@@ -109,7 +109,8 @@ def test_the_number_of_frames_held_does_not_grow(generator, codec, prompt, clip,
 
 
 def test_a_color_fix_gives_every_frame_the_colors_of_its_own_input(generator, codec, prompt, clip):
-    restored = list(Restorer(generator, codec, prompt=prompt, color_fix="adain").restore(frame * 0.3 for frame in clip))
+    restorer = ShotRestorer(generator, codec, prompt=prompt, color_fix="adain")
+    restored = list(restorer.restore(frame * 0.3 for frame in clip))
     for lq, frame in zip(clip, restored, strict=True):
         assert torch.allclose(frame.mean(dim=(1, 2)), 0.3 * lq.mean(dim=(1, 2)), atol=0.02)
 
@@ -117,7 +118,7 @@ def test_a_color_fix_gives_every_frame_the_colors_of_its_own_input(generator, co
 def test_half_precision_changes_little(generator, codec, prompt, clip):
     half = copy.deepcopy(generator).bfloat16(), LatentCodec(copy.deepcopy(codec.vae).bfloat16())
     full, rounded = (
-        torch.stack(list(Restorer(*networks, prompt=prompt, window=3, dtype=dtype).restore(clip[:9])))
+        torch.stack(list(ShotRestorer(*networks, prompt=prompt, window=3, dtype=dtype).restore(clip[:9])))
         for networks, dtype in (((generator, codec), torch.float32), (half, torch.bfloat16))
     )
     assert rounded.dtype == torch.float32
@@ -126,12 +127,12 @@ def test_half_precision_changes_little(generator, codec, prompt, clip):
 
 def test_less_than_one_step_is_the_users_mistake(generator, codec, prompt):
     with pytest.raises(UserError, match="0 steps"):
-        Restorer(generator, codec, prompt=prompt, steps=0)
+        ShotRestorer(generator, codec, prompt=prompt, steps=0)
 
 
 def test_unknown_color_fixes_are_the_users_mistake(generator, codec, prompt):
     with pytest.raises(UserError, match="'lab'.*" + ", ".join(COLOR_FIXES)):
-        Restorer(generator, codec, prompt=prompt, color_fix="lab")
+        ShotRestorer(generator, codec, prompt=prompt, color_fix="lab")
 
 
 @pytest.mark.parametrize(("window", "overlap", "chunk"), [(3, 1, 1), (4, 2, 1), (5, 0, 2)])
@@ -139,7 +140,7 @@ def test_a_restart_in_mid_shot_goes_on_with_the_very_same_frames(generator, code
     rough = torch.rand((1, 3, 56, 3, 4), generator=torch.Generator().manual_seed(4)) * 2 - 1
     smooth = torch.nn.functional.interpolate(rough, (283, 16, 16), mode="trilinear", align_corners=True)
     clip = list(smooth[0].transpose(0, 1).contiguous())
-    restorer = Restorer(generator, codec, prompt=prompt, window=window, overlap=overlap, chunk=chunk)
+    restorer = ShotRestorer(generator, codec, prompt=prompt, window=window, overlap=overlap, chunk=chunk)
     whole = list(restorer.restore(clip))
     for frame in (260, 267, 282):
         first = restorer.restart(frame)
@@ -151,6 +152,6 @@ def test_a_restart_in_mid_shot_goes_on_with_the_very_same_frames(generator, code
 
 
 def test_a_restart_near_the_start_is_the_start(generator, codec, prompt):
-    restorer = Restorer(generator, codec, prompt=prompt, window=3)
+    restorer = ShotRestorer(generator, codec, prompt=prompt, window=3)
     assert [restorer.restart(frame) for frame in (0, 1, 20, 60)] == [0] * 4
     assert restorer.restart(1000) > 750
