@@ -5,8 +5,12 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import NoReturn
+
+
+GRACE = 2.0  # seconds that a process without a word leaves to the one that speaks
 
 
 class UserError(ValueError):
@@ -21,16 +25,25 @@ class Parser(argparse.ArgumentParser):
 
 
 @contextlib.contextmanager
-def main_guard(program: str) -> Iterator[None]:
-    """Turn a `UserError` inside a command into `program: sentence` on stderr and exit code 2, an interrupt into 130."""
+def main_guard(program: str, *, speaks: bool = True) -> Iterator[None]:
+    """Turn a `UserError` inside a command into `program: sentence` on stderr and exit code 2, an interrupt into 130.
+
+    speaks: False for one of several processes that would all say the same; it stays until another one has said it,
+    because the launcher ends them all when the first one ends.
+    """
     try:
         yield
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(2)
+        sentence, code = str(error), 2
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sentence, code = "interrupted", 130
+    else:
+        return
+    if speaks:
+        print(f"{program}: {sentence}", file=sys.stderr)
+    else:
+        time.sleep(GRACE)
+    sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,9 @@ colours are those of the input. Killed at any moment, the same command goes on f
 """
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.io.codecs import PICTURES, VIDEO, VIDEO_SUFFIXES
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.media import Media, open_media
+from seedvr2.parallel.crew import Crew, launched, speaks
+from seedvr2.parallel.restoration import split_restorer
 from seedvr2.restore.cuts import read_cuts
-from seedvr2.restore.device import DTYPES
+from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
+from seedvr2.restore.film import Identity
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
-from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice
+from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice, check_ranks
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import Restorer
@@ -33,35 +37,90 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; mistakes of the user end with one sentence on stderr and exit code 2.
 
     Of several inputs the bad ones are reported and the others restored, with exit code 3 at the end. Ctrl-C ends after
-    the running segment, with exit code 130.
+    the running segment, with exit code 130. Started by `torchrun`, the processes share one input, or take several ones
+    in turn.
     """
-    with main_guard("seedvr2.infer"), orderly_termination():
+    with main_guard("seedvr2.infer", speaks=speaks()), orderly_termination():
         arguments = parser().parse_args(argv)
         arguments.cuts = read_cuts(arguments.cuts, arguments.no_shots)
-        events = Events(quiet=arguments.quiet, as_json=arguments.json)
-        chosen = pairs(arguments.input, arguments.output)
-        failed, model = [], None
-        with Stop() as stop:
-            for pair in chosen:
-                try:
-                    with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
-                        targets = plan_targets(pair, media, arguments)
-                        model = model or load(arguments, events)
-                        settings = {"cuts": arguments.cuts, "segment": arguments.segment}
-                        restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite)
-                except UserError as error:
-                    if len(chosen) == 1:
-                        raise
-                    failed.append(pair.source.name)
-                    text = str(error) if str(pair.source) in str(error) else f"{pair.source}: {error}"
-                    events.error(text, input=str(pair.source))
-                if stop.asked:
-                    sys.exit(INTERRUPTED)
-        if len(chosen) > 1:
-            events.say(f"{len(chosen) - len(failed)} of {len(chosen)} inputs restored", event="summary", failed=failed)
-        if failed:
-            events.error(f"failed: {', '.join(failed)}")
-            sys.exit(SOME_FAILED)
+        with Crew.start(cpu=launched() > 1 and takes_cpu(arguments.device)) as crew:
+            if crew.device is not None:
+                arguments.device = str(crew.device)
+            chosen = crew.of_main(lambda: pairs(arguments.input, arguments.output))
+            how = arguments.ranks or ("split" if len(chosen) == 1 else "spread")
+            failed = (restore_together if crew.world > 1 and how == "split" else restore_apart)(chosen, arguments, crew)
+            if len(chosen) > 1 and crew.main:
+                events = Events(quiet=arguments.quiet, as_json=arguments.json)
+                count = len(chosen) - len(failed)
+                events.say(f"{count} of {len(chosen)} inputs restored", event="summary", failed=failed)
+                if failed:
+                    events.error(f"failed: {', '.join(failed)}")
+                    sys.exit(SOME_FAILED)
+
+
+def restore_apart(chosen: Sequence[Pair], arguments: argparse.Namespace, crew: Crew) -> list[str]:
+    """Every rank restores some of the inputs alone; returns the names of those that failed, on all ranks."""
+    events = Events(quiet=arguments.quiet, as_json=arguments.json, rank=crew.rank if crew.world > 1 else None)
+
+    def work() -> list[str]:
+        mine = chosen[crew.rank :: crew.world]
+        return restore_all(mine, arguments, events, lambda: load(arguments, events), is_only=len(chosen) == 1)
+
+    failed = {name for names in crew.gathered(crew.agreed(work)) for name in names}
+    return [pair.source.name for pair in chosen if pair.source.name in failed]
+
+
+def restore_together(chosen: Sequence[Pair], arguments: argparse.Namespace, crew: Crew) -> list[str]:
+    """All ranks restore each of the inputs; returns the names of those that failed, on the main rank."""
+    events = Events(quiet=arguments.quiet or not crew.main, as_json=arguments.json and crew.main)
+
+    def model() -> Restorer:
+        made = crew.agreed(lambda: load(arguments, events, ranks=crew.world))
+        if not isinstance(made.shot, Identity):
+            split_restorer(made.shot, crew)
+            made.ranks = crew.world
+            events.say(f"{crew.world} processes share the work on each input")
+        return made
+
+    crew.works["load"] = model
+    if not crew.main:
+        crew.follow()
+        return []
+    with crew.leading():
+        return restore_all(chosen, arguments, events, lambda: crew.call("load"), is_only=len(chosen) == 1)
+
+
+def restore_all(
+    chosen: Sequence[Pair],
+    arguments: argparse.Namespace,
+    events: Events,
+    make: Callable[[], Restorer],
+    *,
+    is_only: bool,
+) -> list[str]:
+    """Restore inputs one after the other; returns the names of those that failed.
+
+    make: loads the model, once the first input was found good. is_only: whether a mistake ends the command, as a
+    UserError. Exits after the running segment if Ctrl-C asks for it; one of several processes stops at once.
+    """
+    failed, model = [], None
+    with Stop() if launched() == 1 else contextlib.nullcontext(Stop()) as stop:
+        for pair in chosen:
+            try:
+                with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
+                    targets = plan_targets(pair, media, arguments)
+                    model = model or make()
+                    settings = {"cuts": arguments.cuts, "segment": arguments.segment}
+                    restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite)
+            except UserError as error:
+                if is_only:
+                    raise
+                failed.append(pair.source.name)
+                text = str(error) if str(pair.source) in str(error) else f"{pair.source}: {error}"
+                events.error(text, input=str(pair.source))
+            if stop.asked:
+                sys.exit(INTERRUPTED)
+    return failed
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,6 +162,8 @@ def parser() -> argparse.ArgumentParser:
     film.add_argument("--fps", type=Fraction, help="frames per second of folders and raw streams (default 24)")
     film.add_argument("--no-deinterlace", action="store_true", help="keep the fields of interlaced video")
     film.add_argument("--segment", type=int, default=SEGMENT, help=f"frames that a kill can cost (default {SEGMENT})")
+    ranks = "under torchrun: all processes share each input (the default for one), or take whole inputs in turn"
+    add("--ranks", choices=("split", "spread"), help=ranks)
     add("--quiet", action="store_true", help="tell errors only")
     add("--json", action="store_true", help="tell events as JSON, one per line")
     return result
@@ -141,9 +202,23 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     return targets
 
 
-def load(arguments: argparse.Namespace, events: Events) -> Restorer:
-    """The model that the arguments ask for."""
-    return Restorer.chosen(Choice(**{name: getattr(arguments, name) for name in Choice._fields}), events)
+def load(arguments: argparse.Namespace, events: Events, *, ranks: int = 1) -> Restorer:
+    """The model that the arguments ask for; ranks: processes that will share it."""
+    choice = Choice(**{name: getattr(arguments, name) for name in Choice._fields})
+    if ranks > 1:
+        check_ranks(choice, ranks)
+    return Restorer.chosen(choice, events)
+
+
+def takes_cpu(device: str | None) -> bool:
+    """Whether several processes run on the CPU, or on a GPU each; raises UserError where they can do neither."""
+    found = pick_device(device)
+    if found.type not in ("cpu", "cuda") or found.index is not None:
+        raise UserError(
+            f"several processes run on the CPU or on a CUDA device each, and not on {found}; start one process,"
+            " or use --device cpu or cuda"
+        )
+    return found.type == "cpu"
 
 
 def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:

@@ -15,60 +15,66 @@ from seedvr2.parallel.collectives import gathered
 class Neighbour:
     """A history whose past is what the previous rank's chunk ends with, at every causal layer.
 
-    One `Neighbour` serves one clip, in one round or several: in each, the ranks hold chunks in a row, and after it
-    `next_round` hands what the last rank's chunk ends with to the first. All peers run the same layers, so each layer
-    is one exchange between neighbours; without gradients.
+    One `Neighbour` serves one clip, in one round or several: in each, the first ranks hold chunks in a row, and at the
+    start of the next one the first rank gets what the last chunk ended with. All of them run the same layers, so each
+    layer is one exchange between neighbours; without gradients.
     """
 
     def __init__(self, group: dist.ProcessGroup):
-        ranks = dist.get_process_group_ranks(group)
-        me = group.rank()
-        self.group, self.ends = group, (ranks[0], ranks[-1])
-        self.before_me = ranks[me - 1] if me else None
-        self.after_me = ranks[me + 1] if me + 1 < len(ranks) else None
-        self.first_round = True
-        self.tails: dict[nn.Module, Tensor] = {}  # of the last rank, in the order of the layers; then the first rank's
+        self.group, self.me = group, group.rank()
+        self.ranks = dist.get_process_group_ranks(group)
+        self.rounds = self.peers = 0
+        self.tails: dict[nn.Module, Tensor] = {}  # of the last chunk, in the order of the layers; then the first rank's
+
+    @property
+    def first_round(self) -> bool:
+        """Whether the coming or running round has the first frames of the clip."""
+        return self.rounds < 2
+
+    def start_round(self, peers: int | None = None) -> None:
+        """All ranks have done their part of the round before, if there was one. peers: ranks with a chunk; None: all.
+
+        A rank without a chunk starts rounds as well.
+        """
+        if self.rounds and self.peers > 1:
+            if self.me == self.peers - 1:
+                for tail in self.tails.values():
+                    dist.send(tail, self.ranks[0], group=self.group)
+            elif self.me == 0:
+                for layer, tail in self.tails.items():
+                    self.tails[layer] = torch.empty_like(tail)  # the one before may still be in use
+                    dist.recv(self.tails[layer], self.ranks[self.peers - 1], group=self.group)
+        self.rounds += 1
+        self.peers = len(self.ranks) if peers is None else peers
 
     def is_start(self, layer: nn.Module) -> bool:
         """Whether this rank has the first frames of the clip."""
-        return self.before_me is None and self.first_round
+        return self.me == 0 and self.first_round
 
     def before(self, layer: nn.Module, x: Tensor, frames: int) -> Tensor | None:
         """Receive the last `frames` input frames of the previous rank, and pass on this rank's."""
-        short = x.shape[2] < frames  # then what goes on includes what came
-        sending = None if short else self._pass_on(layer, x[:, :, -frames:])
-        past = None
-        if self.before_me is not None:
-            past = x.new_empty(*x.shape[:2], frames, *x.shape[3:])
-            dist.recv(past, self.before_me, group=self.group)
-        elif self.first_round:
-            self.tails[layer] = x.new_empty(*x.shape[:2], frames, *x.shape[3:])
-        else:
-            past = self.tails[layer]
+        x = x.movedim(1, -1)  # (B, T, H, W, C), which is their order in memory
+        past = None if self.me or self.first_round else self.tails[layer]
+        short = x.shape[1] < frames  # then what goes on includes what came
+        sending = None if short else self._pass_on(layer, x[:, -frames:])
+        if self.me:
+            past = x.new_empty(x.shape[0], frames, *x.shape[2:])
+            dist.recv(past, self.ranks[self.me - 1], group=self.group)
         if short:
-            earlier = [x[:, :, :1]] * (frames - x.shape[2]) if past is None else [past]
-            sending = self._pass_on(layer, torch.cat([*earlier, x], dim=2)[:, :, -frames:])
+            earlier = [x[:, :1]] * (frames - x.shape[1]) if past is None else [past]
+            sending = self._pass_on(layer, torch.cat([*earlier, x], dim=1)[:, -frames:])
         if sending is not None:
             sending[0].wait()
-        return past
-
-    def next_round(self) -> None:
-        """All ranks have run their chunks, and go on with those that follow."""
-        self.first_round = False
-        first, last = self.ends
-        for layer, tail in self.tails.items():
-            if self.after_me is None:
-                dist.send(tail, first, group=self.group)
-            else:
-                self.tails[layer] = torch.empty_like(tail)  # what the generation before holds may still be in use
-                dist.recv(self.tails[layer], last, group=self.group)
+        return past if past is None else past.movedim(-1, 1)
 
     def _pass_on(self, layer: nn.Module, tail: Tensor) -> tuple[dist.Work, Tensor] | None:
-        if self.after_me is None:
+        if self.me == self.peers - 1:
             self.tails[layer] = tail.contiguous().clone()
             return None
+        if self.me == 0 and layer not in self.tails:
+            self.tails[layer] = tail.new_empty(tail.shape)
         tail = tail.contiguous()
-        return dist.isend(tail, self.after_me, group=self.group), tail  # the tensor must live until it is sent
+        return dist.isend(tail, self.ranks[self.me + 1], group=self.group), tail  # the tensor lives until it is sent
 
 
 Work = Callable[[range, Neighbour], Tensor]  # latent frames of a clip, with what came before them
@@ -112,8 +118,7 @@ class SplitCodec:
     def _in_rounds(self, latents: int, frames_of: Callable[[range], int], work: Work) -> Tensor:
         history, done = Neighbour(self.group), []
         for parts in rounds(latents, self.group.size(), self.codec.chunk):
-            if done:
-                history.next_round()
+            history.start_round()
             piece = work(parts[self.group.rank()], history)
             done.append(self._whole(piece, [frames_of(part) for part in parts]))
         return torch.cat(done)

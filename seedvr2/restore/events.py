@@ -13,23 +13,28 @@ EVERY = 1.0  # seconds between progress events for programs
 
 
 class Events:
-    """Tells on standard output, progress on standard error. quiet: errors only. as_json: events for programs."""
+    """Tells on standard output, progress on standard error.
 
-    def __init__(self, *, quiet: bool = False, as_json: bool = False):
-        self.quiet, self.as_json = quiet, as_json
+    quiet: errors only. as_json: events for programs. rank: of one of several processes that tell at the same time,
+    which all lines then carry.
+    """
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False, rank: int | None = None):
+        self.quiet, self.as_json, self.rank = quiet, as_json, rank
+        self._mark = "" if rank is None else f"[{rank}] "
 
     def say(self, text: str, *, event: str = "note", **facts: object) -> None:
         """Tell something; `facts` are for programs."""
         if self.as_json:
             self._send(event, text=text, **facts)
         elif not self.quiet:
-            print(text, flush=True)
+            print(f"{self._mark}{text}", flush=True)
 
     def error(self, text: str, **facts: object) -> None:
         """Tell what went wrong, also when quiet."""
         if self.as_json:
             self._send("error", text=text, **facts)
-        print(text, file=sys.stderr, flush=True)
+        print(f"{self._mark}{text}", file=sys.stderr, flush=True)
 
     def tracked(self, items: Iterable[Item], *, stage: str, total: int | None, done: int = 0) -> Iterator[Item]:
         """Pass items through and tell how many, how fast, and how long the rest will take.
@@ -42,7 +47,7 @@ class Events:
         elif self.quiet:
             yield from items
         else:
-            yield from tracked(items, total=left)
+            yield from tracked(items, total=left, mark=self._mark)
 
     def _events(self, items: Iterable[Item], stage: str, left: int | None, done: int) -> Iterator[Item]:
         start = last = time.monotonic()
@@ -63,7 +68,8 @@ class Events:
         self._send("progress", stage=stage, **facts, seconds_left=None if eta is None else round(eta, 1))
 
     def _send(self, event: str, **facts: object) -> None:
-        print(json.dumps({"event": event, "time": round(time.time(), 3), **facts}), flush=True)
+        who = {} if self.rank is None else {"rank": self.rank}
+        print(json.dumps({"event": event, "time": round(time.time(), 3), **who, **facts}), flush=True)
 
 
 def duration(seconds: float) -> str:

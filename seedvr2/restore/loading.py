@@ -11,7 +11,7 @@ from seedvr2.models.lora import fingerprint
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
-from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
+from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, heads_of, load_model
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
@@ -76,6 +76,20 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
     facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
     facts |= {**settings, "posterior": choice.posterior, "dtype": dtype, "device": device.type}
     return Loaded(restorer, facts)
+
+
+def check_ranks(choice: Choice, ranks: int) -> None:
+    """Raise UserError unless that many processes can share the heads of a model's generator; nothing is loaded."""
+    if choice.model == IDENTITY:
+        return
+    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu")
+    heads = heads_of(files)
+    if heads % ranks:
+        fitting = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
+        raise UserError(
+            f"{ranks} processes cannot share the {heads} heads of {files.name}; start {fitting} of them"
+            " (torchrun --nproc-per-node), or use --ranks spread"
+        )
 
 
 def hash_of_model(*networks: torch.nn.Module) -> str:

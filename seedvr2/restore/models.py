@@ -94,6 +94,13 @@ def released_files(size: str) -> ModelFiles | None:
     return None
 
 
+def heads_of(files: ModelFiles) -> int:
+    """Attention heads of a model's generator, without loading it."""
+    if files.released:
+        return RELEASED[files.released]["heads"]
+    return read_metadata(files.generator)["recipe"]["trunk"]["heads"]
+
+
 def load_model(
     files: ModelFiles, *, device: torch.device, dtype: torch.dtype, posterior: str, adapters: Adapters | None = None
 ) -> Model:

@@ -13,26 +13,34 @@ LINE_EVERY = 10.0  # seconds
 
 
 def tracked(
-    frames: Iterable[Item], *, total: int | None, stream: TextIO | None = None, every: float = LINE_EVERY
+    frames: Iterable[Item],
+    *,
+    total: int | None,
+    stream: TextIO | None = None,
+    every: float = LINE_EVERY,
+    mark: str = "",
 ) -> Iterator[Item]:
-    """Pass frames through and report them on `stream` (standard error); `total` is a hint, None if unknown."""
+    """Pass frames through and report them on `stream` (standard error); `total` is a hint, None if unknown.
+
+    mark: what lines begin with where several processes report; bars would overwrite each other.
+    """
     stream = stream or sys.stderr
-    if stream.isatty():
+    if stream.isatty() and not mark:
         yield from tqdm(frames, total=total, unit="frame", file=stream, dynamic_ncols=True)
     else:
-        yield from _logged(frames, total=total, stream=stream, every=every)
+        yield from _logged(frames, total=total, stream=stream, every=every, mark=mark)
 
 
-def _logged(frames: Iterable[Item], *, total: int | None, stream: TextIO, every: float) -> Iterator[Item]:
+def _logged(frames: Iterable[Item], *, total: int | None, stream: TextIO, every: float, mark: str) -> Iterator[Item]:
     start = last = time.monotonic()
     count = 0
     for count, frame in enumerate(frames, 1):
         yield frame
         now = time.monotonic()
         if now - last >= every:
-            print(progress_line(count, total=total, seconds=now - start), file=stream, flush=True)
+            print(mark + progress_line(count, total=total, seconds=now - start), file=stream, flush=True)
             last = now
-    print(progress_line(count, total=count, seconds=time.monotonic() - start), file=stream, flush=True)
+    print(mark + progress_line(count, total=count, seconds=time.monotonic() - start), file=stream, flush=True)
 
 
 def progress_line(count: int, *, total: int | None, seconds: float) -> str:

@@ -22,8 +22,11 @@ from seedvr2.restore.resize import DEFAULT_SCALE, Size, resize_frame, target_siz
 class Restorer:
     """A model that is loaded once and restores any number of clips, each of which depends on nothing but itself.
 
-    `shot`: what restores single shots. `facts`: everything about the model that results depend on, JSON-able.
+    `shot`: what restores single shots. `facts`: everything about the model that results depend on, JSON-able. `ranks`:
+    processes that share the work.
     """
+
+    ranks = 1
 
     def __init__(
         self,
