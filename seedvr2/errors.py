@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-
 GRACE = 2.0  # seconds that a process without a word leaves to the one that speaks
 
 
