@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from seedvr2 import eval as command
+from seedvr2.restore.events import Events
+from seedvr2.restore.loading import Choice
 from tests.evaluation.miniatures import moving, reduced_by_4, write_folder, write_video
 
 METRICS = "psnr,ssim,psnr_y,lq_consistency,boundary_jump"
@@ -210,3 +212,10 @@ def test_a_folder_of_one_picture_is_a_clip_that_gets_a_frozen_lq(run, tmp_path):
     write_folder(tmp_path / "gt" / "a", moving(1, 1))
     report, _ = run(lq=False, metrics="psnr")
     assert report["methods"]["bicubic"]["mean"]["psnr"] > 5
+
+
+def test_a_model_is_described():
+    method = command.restored("tiny", (Choice("tiny", device="cpu"), {"seed": 0}), None, [], None, Events(quiet=True))
+    assert method.facts["parameters_m"] == pytest.approx(6.6, abs=1)
+    assert method.facts["name"] == "tiny"
+    assert method.facts["sweep"] == {"seed": 0}

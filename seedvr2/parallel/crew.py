@@ -12,12 +12,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 import torch
 import torch.distributed as dist
 
-from seedvr2.errors import UserError
+from seedvr2.errors import GRACE, UserError
 from seedvr2.parallel.ending import dies_when_told, ends_when_told
 from seedvr2.parallel.mesh import Parallelism
 
 PATIENCE = timedelta(days=30)  # one rank may wait for another that restores a whole film
-GRACE = 2.0  # seconds in which the launcher ends a process whose peer is gone
 
 Result = TypeVar("Result")
 
@@ -76,8 +75,11 @@ class Crew:
         with ends_when_told():
             runtime = Runtime.start(Parallelism(), cpu=cpu)
             crew = cls(runtime.device)
-            yield crew
-            runtime.stop()
+            try:
+                yield crew
+            finally:
+                if not crew._is_busy:  # else a peer may wait in the group for ever
+                    runtime.stop()
 
     def gathered(self, value: Result) -> list[Result]:
         """The values of all ranks, on every rank; anything that can be pickled."""

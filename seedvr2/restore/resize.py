@@ -63,7 +63,7 @@ def target_size(
     if short_side is None and size is None and scale is None:
         scale = default
     if size is not None:
-        target, request = Size(*size), f"--size {size}"
+        target, request = Size(*size), f"--size {Size(*size)}"
     elif short_side is not None:
         request = f"--short-side {short_side}"
         if short_side <= 0:

@@ -1,12 +1,9 @@
 """What a rank does in tests/parallel/test_split_restoration.py."""
 
-import contextlib
 import functools
-import io
 
 import torch
 
-from seedvr2 import infer
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.dit import SwinMMDiT
@@ -87,17 +84,6 @@ def clips_that_remain(count: int) -> tuple[float | None, int]:
         off = float((torch.stack(ours) - torch.stack(whole)).abs().max())
         list(shared.restore(clip(1)))
     return off, len(histories)
-
-
-def command(arguments: list[str]) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `infer`, run by all ranks."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            infer.main(arguments)
-        except SystemExit as exit_:
-            code = exit_.code
-    return code, out.getvalue(), err.getvalue()
 
 
 def mistakes() -> list[str]:

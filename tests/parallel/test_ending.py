@@ -7,14 +7,18 @@ import time
 
 import pytest
 
+from seedvr2 import errors
+from seedvr2.errors import UserError, main_guard
+
 STUCK = """
 import ctypes
+import threading
 from seedvr2.errors import orderly_termination
 from seedvr2.parallel.ending import dies_when_told, ends_when_told
 with orderly_termination(), {block}:
     mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
     library.pthread_mutex_lock(mutex)
-    print("ready", flush=True)
+    threading.Timer(0.5, print, ["ready"], {{"flush": True}}).start()
     library.pthread_mutex_lock(mutex)  # Python hears nothing in here
 """
 CLEANING = """
@@ -58,3 +62,14 @@ def test_a_second_interrupt_does_not_disturb_the_end_of_the_first():
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=20) == ("clean\ninterrupted\n", "")
     assert process.returncode == 0
+
+
+def test_of_processes_with_the_same_mistake_one_speaks_and_the_others_let_it_finish(capsys, monkeypatch):
+    waited = []
+    monkeypatch.setattr(errors.time, "sleep", waited.append)
+    for speaks in (True, False):
+        with pytest.raises(SystemExit) as exit_, main_guard("seedvr2.infer", speaks=speaks):
+            raise UserError("this is wrong")
+        assert exit_.value.code == 2
+        assert bool(waited) is not speaks
+    assert capsys.readouterr().err == "seedvr2.infer: this is wrong\n"
