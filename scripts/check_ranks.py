@@ -1,12 +1,13 @@
 """Show that a number of processes restores the film of one: the worst difference of any sample.
 
-    python scripts/check_ranks.py CLIP [--worlds 2 4] [--dtypes fp32 bf16] [-- --scale 2 --model tiny ...]
+    python scripts/check_ranks.py CLIP [--worlds 2 4] [--dtypes fp32 bf16] [--infer "--scale 2 --model tiny"]
 
 Restores a clip in one process and in several (gloo, on this machine's CPU) into lossless files of 10 bits, and prints
 the worst difference in steps of 8 bits, and the share of samples that differ. Exit code 1 if one in fp32 is above 1.
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,20 +24,21 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("--worlds", type=int, nargs="+", default=[2, 4], help="numbers of processes")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"])
-    parser.add_argument("more", nargs="*", help="arguments of infer, behind --")
+    parser.add_argument("--infer", default="", help="further arguments of infer, as one string")
     options = parser.parse_args()
+    more = shlex.split(options.infer)
     wrong = False
     print("dtype  processes  worst  differing", flush=True)
     for dtype in options.dtypes:
         with tempfile.TemporaryDirectory() as folder:
-            alone = restored(options.clip, Path(folder, "1.mkv"), 1, ["--dtype", dtype, *options.more])
+            alone = restored(options.clip, Path(folder, "1.mkv"), 1, ["--dtype", dtype, *more])
             for world in options.worlds:
-                ours = restored(options.clip, Path(folder, f"{world}.mkv"), world, ["--dtype", dtype, *options.more])
+                ours = restored(options.clip, Path(folder, f"{world}.mkv"), world, ["--dtype", dtype, *more])
                 difference = np.abs(ours.astype(np.int32) - alone) * (255 / 65535)
                 worst, share = difference.max(), (difference > 0).mean()
                 wrong |= dtype == "fp32" and worst > 1
                 print(f"{dtype:5s}  {world:9d}  {worst:5.2f}  {share:9.2%}", flush=True)
-    sys.exit(wrong)
+    sys.exit(bool(wrong))
 
 
 def restored(clip: Path, output: Path, world: int, settings: list[str]) -> np.ndarray:

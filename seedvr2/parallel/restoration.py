@@ -68,7 +68,9 @@ class Share:
     @torch.no_grad()
     def encode(self, frames: Tensor, noise: Tensor | None, clip: int, ended: tuple[int, ...]) -> Tensor | None:
         """Encode the next chunk of a clip, as `LatentCodec.encode`. ended: clips that will not go on."""
-        parts, mine, history = self._round(-(-len(frames) // TIME), clip, ended)
+        history = self._history(clip, ended)
+        parts = shares(-(-len(frames) // TIME), self.group.size(), joined=not history.rounds)
+        mine = self._begin(history, parts)
         piece = None
         if mine:
             part = noise if noise is None else noise[mine.start : mine.stop]
@@ -79,19 +81,22 @@ class Share:
     @torch.no_grad()
     def decode(self, latent: Tensor, clip: int, ended: tuple[int, ...]) -> Tensor | None:
         """Decode the next chunk of a clip, as `LatentCodec.decode`."""
-        parts, mine, history = self._round(len(latent), clip, ended)
+        history = self._history(clip, ended)
+        parts = shares(len(latent), self.group.size())
+        mine = self._begin(history, parts)
         piece = self.codec.decode(latent[mine.start : mine.stop], history=history) if mine else None
         return self._whole(
             piece, [frames_until(part.stop, history) - frames_until(part.start, history) for part in parts]
         )
 
-    def _round(self, latents: int, clip: int, ended: tuple[int, ...]) -> tuple[list[range], range, Neighbour]:
+    def _history(self, clip: int, ended: tuple[int, ...]) -> Neighbour:
         for number in ended:
             self.clips.pop(number, None)
-        history = self.clips.setdefault(clip, Neighbour(self.group))
-        parts = shares(latents, self.group.size())
+        return self.clips.setdefault(clip, Neighbour(self.group))
+
+    def _begin(self, history: Neighbour, parts: list[range]) -> range:
         history.start_round(sum(1 for part in parts if part))
-        return parts, parts[self.group.rank()], history
+        return parts[self.group.rank()]
 
     def _whole(self, piece: Tensor | None, counts: list[int]) -> Tensor | None:
         if self.group.rank():
@@ -111,8 +116,13 @@ def frames_until(latent: int, history: Neighbour) -> int:
     return max(0, TIME * latent - (TIME - 1 if history.first_round else 0))
 
 
-def shares(latents: int, peers: int) -> list[range]:
-    """Split latent frames in a row over peers as evenly as can be, the first ones first."""
-    each, more = divmod(latents, peers)
-    cuts = [i * each + min(i, more) for i in range(peers + 1)]
+def shares(latents: int, peers: int, *, joined: bool = False) -> list[range]:
+    """Split latent frames in a row over peers as evenly as can be, the first ones first.
+
+    joined: the first two stay together, as in one process: alone, the first one is a still picture to the encoder,
+    which rounds otherwise.
+    """
+    extra = int(joined and latents > 1)
+    each, more = divmod(latents - extra, peers)
+    cuts = [0, *(extra + i * each + min(i, more) for i in range(1, peers + 1))]
     return [range(a, b) for a, b in itertools.pairwise(cuts)]

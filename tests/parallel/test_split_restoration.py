@@ -49,6 +49,10 @@ def test_shares_are_even_and_the_first_ranks_have_them(latents, peers):
     assert sum(counts) == latents
     assert counts == sorted(counts, reverse=True)
     assert max(counts) - min(counts) <= 1
+    joined = shares(latents, peers, joined=True)
+    assert [latent for part in joined for latent in part] == list(range(latents))
+    assert len(joined) == peers
+    assert len(joined[0]) > 1 or latents == 1
 
 
 @pytest.mark.parametrize(("world", "counts"), [(2, [1, 3, 9, 26, 1]), (4, [1, 5, 13, 26])])
