@@ -63,6 +63,12 @@ def test_results_are_like_what_was_given(restorer, clip, result):
         found = restorer.restore(given, scale=1)
         assert (found.dtype, found.shape) == (dtype, clip.shape)
         assert np.abs(found / most * 255 - result).max() < 0.51
+    deep = torch.from_numpy(clip[:1].astype(np.uint16) * np.uint16(257)).permute(0, 3, 1, 2)
+    found = restorer.restore(deep, scale=1)
+    assert found.dtype == torch.uint16
+    assert np.array_equal(
+        found.permute(0, 2, 3, 1).numpy(), restorer.restore(deep.permute(0, 2, 3, 1).numpy(), scale=1)
+    )
     half = restorer.restore(torch.from_numpy(clip).permute(0, 3, 1, 2).half() / 255, scale=1)
     assert half.dtype == torch.float16
     assert (half.permute(0, 2, 3, 1) * 255 - torch.from_numpy(result)).abs().max() < 2
@@ -84,17 +90,17 @@ def test_a_long_film_comes_out_frame_by_frame_and_is_never_held(restorer, clip, 
 
     def film():
         nonlocal drawn
-        for frame in clip[np.arange(60) % len(clip)]:
+        for frame in clip[np.arange(40) % len(clip)]:
             drawn += 1
             yield frame
 
     results = restorer.restore(film(), scale=1)
     assert drawn == 0
     for count, frame in enumerate(results, 1):
-        assert drawn - count < 30
+        assert drawn - count < 25
         if count <= len(clip) - 5:  # the last ones of the short clip see other frames behind them
             assert np.array_equal(frame, result[count - 1])
-    assert count == 60
+    assert count == 40
     frames = restorer.restore([Image.fromarray(frame) for frame in clip], scale=1)
     assert isinstance(frames, list)
     assert np.array_equal(np.stack(frames), result)
