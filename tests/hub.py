@@ -16,8 +16,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub(ThreadingHTTPServer):
     """files: bytes by "owner/name/file". gated: repositories that want conditions accepted.
 
-    cut: bytes after which the store hangs up, once per file if `heals`. liars: files whose store gives other bytes than
-    the hub promises. `sent`: (file, first byte, bytes) of every answer of the store. `asked`: methods and paths.
+    cut: bytes after which the store hangs up. down: whether it is out of order. liars: files whose store gives other
+    bytes than the hub promises. `sent`: (file, first byte, bytes) of every answer of the store.
     """
 
     daemon_threads = True
@@ -30,7 +30,6 @@ class Hub(ThreadingHTTPServer):
         self.cut: int | None = None
         self.down = False
         self.sent: list[tuple[str, int, int]] = []
-        self.asked: list[str] = []
 
     @property
     def url(self) -> str:
@@ -65,7 +64,6 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         hub = self.server
-        hub.asked.append(f"{self.command} {self.path}")
         if hub.down:
             return self._end(503)
         if self.path.startswith("/store/"):
