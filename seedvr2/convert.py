@@ -15,10 +15,10 @@ from torch import Tensor
 from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.io.files import disk_errors, whole
 from seedvr2.models.weight_files import read_embedding, read_state_dict, read_tensors
+from seedvr2.restore.device import DTYPES
 from seedvr2.restore.journal import hash_of
 from seedvr2.training.weights import save_tensors
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SUFFIXES = (".safetensors", ".pth", ".pt")
 FULL = "rope.freqs"  # ends the names of what loses too much in half precision
 BARE = "embedding"  # the name of a tensor that has none, as in pos_emb.pt

@@ -1,7 +1,6 @@
 """From what a user asks for to a model that is ready to run, and the facts that its results depend on."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,9 +72,7 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
     if adapters is not None:
         strength = "as exported" if adapters.strength is None else adapters.strength
         events.say(f"adapters {adapters.path}, strength {strength}")
-    with ThreadPoolExecutor() as pool:  # hashing takes no longer than loading
-        hashes = pool.map(file_hash, files.paths)
-        model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
+    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
     settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
     settings |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
@@ -88,7 +85,7 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
         **settings,
     )
     facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
-    facts["sha256"] = dict(zip((path.name for path in files.paths), hashes, strict=True))
+    facts["sha256"] = {path.name: file_hash(path) for path in files.paths}
     facts |= {**settings, "cfg": cfg, "cfg_rescale": cfg_rescale}
     facts |= {"posterior": choice.posterior, "dtype": dtype, "device": str(device)}
     return Loaded(restorer, facts)
