@@ -122,8 +122,8 @@ def _fetched(remote: Remote, say: Say) -> Path:
 
 def _download(remote: Remote, say: Say) -> None:
     file, part = remote.file, remote.part
-    if remote.size is not None and _bytes(part) > remote.size:
-        part.unlink()
+    if remote.size is None or _bytes(part) > remote.size:
+        part.unlink(missing_ok=True)
     if done := _bytes(part):
         say(f"{file.name}: going on after {_size(done)}")
     url = huggingface_hub.hf_hub_url(file.repository, file.name, revision=remote.commit)

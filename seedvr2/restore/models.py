@@ -1,5 +1,6 @@
 """From the files of a model to its networks, ready to run, with a sentence for every file that does not fit."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def _adapt(generator: nn.Module, adapters: Adapters) -> None:
 
 def _load_own(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, list[torch.Tensor]]:
     scale = read_metadata(files.vae).get("scale")
-    if not isinstance(scale, int | float):
+    if not (isinstance(scale, int | float) and 0 < scale < math.inf):
         raise UserError(f"{files.vae} does not say the scale of its latents; use a file exported by seedvr2.train")
     loaded = []
     wanted = {files.generator: SwinMMDiT, files.vae: VideoVAE, files.prompts: Prompts}

@@ -22,6 +22,7 @@ OWN_FILES = ("vae.safetensors", GENERATOR_FILE, "prompts.safetensors")
 WEIGHTS_VARIABLE = "SEEDVR2_WEIGHTS"
 CACHE = "the Hugging Face cache"
 OWN_WINDOW = 17  # frames; what the tiny model is trained on
+RELEASED_WINDOW = 33
 BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
 
 
@@ -127,7 +128,7 @@ def _released(entry: Entry, beside: Path | None = None) -> ModelFiles:
         cfg=entry.cfg,
         condition_noise=entry.condition_noise,
         color_fix=entry.color_fix or "wavelet",
-        window=entry.window or OWN_WINDOW,
+        window=entry.window or RELEASED_WINDOW,
         absent=absent,
     )
 
