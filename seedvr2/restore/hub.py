@@ -94,6 +94,11 @@ def _look_up(file: HubFile) -> Remote:
         metadata = huggingface_hub.get_hf_file_metadata(url)
     if not (metadata.commit_hash and re.fullmatch(r"[\w-]+", metadata.etag or "")):
         raise UserError(f"{constants.ENDPOINT} does not answer like a Hugging Face hub; correct or unset HF_ENDPOINT")
+    if file.sha256 and SHA256.fullmatch(metadata.etag) and metadata.etag != file.sha256:
+        raise UserError(
+            f"{file.name} of {file.repository} has the sha256 {metadata.etag} on the hub instead of {file.sha256}, so it "
+            "was not fetched; correct the table of models, or name another revision in it"
+        )
     return Remote(file, metadata.commit_hash, metadata.etag, metadata.size)
 
 
@@ -199,7 +204,7 @@ def _is_of_network(error: Exception) -> bool:
 
 def _first(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.strip().splitlines() or [type(error).__name__])[0]
+    return (text.strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _bytes(path: Path) -> int:

@@ -113,8 +113,10 @@ def test_a_wrong_checksum_leaves_nothing(hub, tmp_path):
         fetch([wanted()], say=print, progress=False)
     assert left(tmp_path / "cache") == []
     hub.liars = set()
-    with pytest.raises(UserError, match=f"sha256 {digest(CONTENT)} instead of {'0' * 64}, so it was not kept"):
+    sent = len(hub.sent)
+    with pytest.raises(UserError, match=f"{digest(CONTENT)} on the hub instead of {'0' * 64}, so it was not fetched"):
         fetch([wanted(sha256="0" * 64)], say=print, progress=False)
+    assert len(hub.sent) == sent
     assert left(tmp_path / "cache") == []
     assert cached(wanted()) is None
 
