@@ -96,8 +96,8 @@ def _look_up(file: HubFile) -> Remote:
         raise UserError(f"{constants.ENDPOINT} does not answer like a Hugging Face hub; correct or unset HF_ENDPOINT")
     if file.sha256 and SHA256.fullmatch(metadata.etag) and metadata.etag != file.sha256:
         raise UserError(
-            f"{file.name} of {file.repository} has the sha256 {metadata.etag} on the hub instead of {file.sha256}, so it "
-            "was not fetched; correct the table of models, or name another revision in it"
+            f"{file.name} of {file.repository} has the sha256 {metadata.etag} on the hub instead of {file.sha256}, so "
+            "it was not fetched; correct the table of models, or name another revision in it"
         )
     return Remote(file, metadata.commit_hash, metadata.etag, metadata.size)
 
