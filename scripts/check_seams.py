@@ -19,8 +19,9 @@ from seedvr2.infer import load, parser
 from seedvr2.io.media import open_media
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.events import Events
-from seedvr2.restore.loading import OWN_WINDOW, window_latents
+from seedvr2.restore.loading import window_latents
 from seedvr2.restore.resize import as_samples, resize_frame, target_size
+from seedvr2.restore.search import OWN_WINDOW
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
-from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice, check_ranks
+from seedvr2.restore.loading import IDENTITY, Choice, check_ranks
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import Restorer
@@ -135,14 +135,16 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--scale", type=float, help=f"output size over input size (default {DEFAULT_SCALE:g})")
     size.add_argument("--short-side", type=int, help="short side of the output in pixels")
     size.add_argument("--size", help="exact output size, WIDTHxHEIGHT")
-    names = f"tiny, 3b, 7b, {IDENTITY} (nothing but reading and writing) or a folder"
+    names = f"tiny, 3b, 7b, 7b-sharp, seedvr-3b, seedvr-7b, {IDENTITY} (only reads and writes), a folder or file"
     add("--model", help=f"{names}; default: released weights if there are any and a GPU, else tiny")
+    add("--models", type=Path, metavar="FILE", help="a table of models of your own (default: $SEEDVR2_MODELS)")
     add("--lora", type=Path, metavar="FILE", help="lora.safetensors of a fine-tuning stage, merged into the model")
     add("--lora-strength", type=float, help="factor of the adapters, 0 for the plain model (default: as exported)")
     add("--seed", type=int, default=0, help="of the noise that restoration starts from (default 0)")
-    windows = f"(default {OWN_WINDOW}, for released models {RELEASED_WINDOW})"
-    add("--window", type=int, help=f"frames restored together, 4k + 1 {windows}")
-    add("--steps", type=int, help=f"generator calls per window, for multi-step models (default {BASE_STEPS})")
+    add("--window", type=int, help="frames restored together, 4k + 1 (default: that of the model)")
+    add("--steps", type=int, help="generator calls per window, for multi-step models (default: that of the model)")
+    add("--cfg", type=float, help="guidance of multi-step models, 1: none, else twice the time (default: the model's)")
+    add("--cfg-rescale", type=float, help="share from 0 to 1 of the guided spread that is taken back (default 0)")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: wavelet for released models, none for others")
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")

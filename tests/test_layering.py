@@ -25,8 +25,12 @@ ALLOWED = {
     "training": BASE
     | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel", "evaluation"},
 }
-EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config"}}
-COMMANDS = {"train", "infer", "eval", "precompute"}  # they may import everything, and nothing imports them
+EXTRA = {
+    "restore/models.py": {"training.weights"},
+    "restore/table.py": {"config"},
+    "data/degrade.py": {"config"},
+}
+COMMANDS = {"train", "infer", "eval", "precompute", "convert"}  # they may import everything, and nothing imports them
 NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 

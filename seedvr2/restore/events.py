@@ -23,6 +23,11 @@ class Events:
         self.quiet, self.as_json, self.rank = quiet, as_json, rank
         self._mark = "" if rank is None else f"[{rank}] "
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether people watch, and progress bars may be drawn."""
+        return not (self.quiet or self.as_json)
+
     def say(self, text: str, *, event: str = "note", **facts: object) -> None:
         """Tell something; `facts` are for programs."""
         if self.as_json:

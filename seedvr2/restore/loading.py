@@ -11,13 +11,13 @@ from seedvr2.models.lora import fingerprint
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
-from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, heads_of, load_model
+from seedvr2.restore.generation import Guidance
+from seedvr2.restore.hashes import file_hash
+from seedvr2.restore.models import Adapters, heads_of, load_model
+from seedvr2.restore.search import WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
-OWN_WINDOW = 17  # frames; what the tiny model is trained on
-RELEASED_WINDOW = 33
-BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
 IDENTITY = "identity"
 
 
@@ -25,11 +25,14 @@ class Choice(NamedTuple):
     """What to load and how to run it; None stands for what suits the model and the machine, as `infer --help` says."""
 
     model: str | None = None
+    models: Path | None = None
     lora: Path | None = None
     lora_strength: float | None = None
     seed: int = 0
     window: int | None = None  # frames
     steps: int | None = None
+    cfg: float | None = None
+    cfg_rescale: float | None = None
     color_fix: str | None = None
     posterior: str = "sample"
     device: str | None = None
@@ -44,23 +47,28 @@ class Loaded(NamedTuple):
 
 
 def load_choice(choice: Choice, events: Events) -> Loaded:
-    """Find and load a model, and say which it is. Raises UserError for what does not exist or fit."""
+    """Find and load a model, and say which it is; what is not on this machine is fetched.
+
+    Raises UserError for what does not exist or fit, and before anything is fetched for settings that make no sense.
+    """
     adapters = chosen_adapters(choice)
     if choice.model == IDENTITY:
         return Loaded(Identity(), {"name": IDENTITY})
     if choice.dtype not in (None, *DTYPES):
         raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
-    files = find_model(choice.model, has_gpu=device.type != "cpu")
+    files = find_model(choice.model, has_gpu=device.type != "cpu", models=choice.models)
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
-    color_fix = choice.color_fix or ("wavelet" if files.released else "none")
-    default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
-    window = window_latents(default_window if choice.window is None else choice.window)
+    color_fix = choice.color_fix or files.color_fix
+    window = window_latents(files.window if choice.window is None else choice.window)
     steps = step_count(choice.steps, files)
+    cfg, cfg_rescale = guidance_scales(choice, files)
     if choice.model is None and not files.released:
         lack = "no GPU" if device.type == "cpu" else f"no released weights in ${WEIGHTS_VARIABLE} or the cache"
         events.say(f"no --model given and {lack}, so the bundled tiny model runs")
+    files = fetched(files, say=events.say, progress=events.shows_progress)
     calls = "1 step" if steps == 1 else f"{steps} steps"
+    calls += "" if cfg == 1 else f" with guidance {cfg:g}"
     precision = f"{dtype} because {reason}" if reason else dtype
     settings = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
     events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
@@ -69,12 +77,20 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
         events.say(f"adapters {adapters.path}, strength {strength}")
     model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
     settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
-    settings["color_fix"] = color_fix
+    settings |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
-        model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
+        model.generator,
+        model.codec,
+        prompt=model.prompt,
+        guidance=None if cfg == 1 else Guidance(model.negative, cfg, cfg_rescale),
+        device=device,
+        dtype=DTYPES[dtype],
+        **settings,
     )
     facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
-    facts |= {**settings, "posterior": choice.posterior, "dtype": dtype, "device": device.type}
+    facts["sha256"] = {path.name: file_hash(path) for path in files.paths}
+    facts |= {**settings, "cfg": cfg, "cfg_rescale": cfg_rescale}
+    facts |= {"posterior": choice.posterior, "dtype": dtype, "device": device.type}
     return Loaded(restorer, facts)
 
 
@@ -82,7 +98,7 @@ def check_ranks(choice: Choice, ranks: int) -> None:
     """Raise UserError unless that many processes can share the heads of a model's generator; nothing is loaded."""
     if choice.model == IDENTITY:
         return
-    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu")
+    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu", models=choice.models)
     heads = heads_of(files)
     if heads % ranks:
         fitting = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
@@ -110,12 +126,31 @@ def chosen_adapters(choice: Choice) -> Adapters | None:
 def step_count(asked: int | None, files: ModelFiles) -> int:
     """How often the generator is called per window; raises UserError for a number that the model is not made for."""
     if asked is None:
-        return files.steps or BASE_STEPS
+        return files.steps or files.usual_steps
     if asked < 1:
         raise UserError(f"--steps {asked} makes no sense; give at least 1")
     if files.steps not in (None, asked):
         raise UserError(f"--steps {asked} does not fit {files.name}, which is made for {files.steps}; leave it out")
     return asked
+
+
+def guidance_scales(choice: Choice, files: ModelFiles) -> tuple[float, float]:
+    """Scale and rescale of guidance; raises UserError for a model that is not made for it, or numbers that make no
+    sense.
+    """
+    cfg, rescale = choice.cfg, choice.cfg_rescale
+    if files.steps is not None and (cfg not in (None, 1) or rescale):
+        option = f"--cfg-rescale {rescale:g}" if cfg in (None, 1) else f"--cfg {cfg:g}"
+        made = "1 step" if files.steps == 1 else f"{files.steps} steps"
+        raise UserError(f"{option} needs a multi-step model, and {files.name} is made for {made}; leave it out")
+    cfg = files.cfg if cfg is None else cfg
+    if not (math.isfinite(cfg) and cfg >= 0):
+        raise UserError(f"--cfg {cfg} makes no sense; give a number of at least 0, 1 for no guidance")
+    if rescale is not None and not 0 <= rescale <= 1:
+        raise UserError(f"--cfg-rescale {rescale} makes no sense; give a number from 0 to 1")
+    if rescale and cfg == 1:
+        raise UserError(f"--cfg-rescale {rescale:g} has nothing to rescale; give --cfg too")
+    return float(cfg), float(rescale or 0)
 
 
 def window_latents(frames: int) -> int:

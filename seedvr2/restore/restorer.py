@@ -32,11 +32,14 @@ class Restorer:
         self,
         model: str | Path | None = None,
         *,
+        models: str | Path | None = None,
         lora: str | Path | None = None,
         lora_strength: float | None = None,
         seed: int = 0,
         window: int | None = None,
         steps: int | None = None,
+        cfg: float | None = None,
+        cfg_rescale: float | None = None,
         color_fix: str | None = None,
         posterior: str = "sample",
         device: str | torch.device | None = None,
@@ -45,20 +48,24 @@ class Restorer:
         """Load a model, silently. The arguments are those of `python -m seedvr2.infer`, with the same defaults.
 
         model: a name such as "tiny" or "3b", or the folder of a model or training run; None: the released weights if
-        there are any and an accelerator, else "tiny". lora, lora_strength: a file of adapters, and their factor.
-        seed: of the noise that restoration starts from. window: frames restored together, 4k + 1. steps: generator
-        calls per window. color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu",
-        "cuda", "cuda:1", "mps", ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or "fp16", or the
-        torch dtype; None: what the device is good at. Raises UserError, a ValueError, for what does not exist or fit.
+        there are any and an accelerator, else "tiny". models: a table of models of your own. lora, lora_strength: a
+        file of adapters, and their factor. seed: of the noise that restoration starts from. window: frames restored
+        together, 4k + 1. steps: generator calls per window. cfg, cfg_rescale: guidance of multi-step models.
+        color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu", "cuda", "cuda:1", "mps",
+        ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or "fp16", or the torch dtype; None: what the
+        device is good at. Raises UserError, a ValueError, for what does not exist or fit.
         """
         names = {value: name for name, value in DTYPES.items()}
         choice = Choice(
             model=None if model is None else str(model),
+            models=None if models is None else Path(models),
             lora=None if lora is None else Path(lora),
             lora_strength=lora_strength,
             seed=seed,
             window=window,
             steps=steps,
+            cfg=cfg,
+            cfg_rescale=cfg_rescale,
             color_fix=color_fix,
             posterior=posterior,
             device=None if device is None else str(device),

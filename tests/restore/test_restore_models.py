@@ -1,148 +1,27 @@
-import huggingface_hub
+"""From files to networks: what fits loads as it was saved, what does not is named in one short sentence."""
+
+import os
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from seedvr2 import config
 from seedvr2.errors import UserError
+from seedvr2.models.released import RELEASED
 from seedvr2.objectives.objective import Exported
-from seedvr2.restore import models
-from seedvr2.restore.models import OWN_FILES, RELEASED_FILES, WEIGHTS_VARIABLE, find_model, load_model
+from seedvr2.restore.models import load_model
+from seedvr2.restore.search import WEIGHTS_VARIABLE, find_model
+from seedvr2.restore.table import VARIABLE
 from seedvr2.training.weights import export
 
 SMALL_VAE = {"block_out_channels": [16] * 4, "layers_per_block": 1, "norm_num_groups": 8, "latent_channels": 16}
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32, "posterior": "mean"}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_installed(monkeypatch, tmp_path):
-    monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repository, name: None)
-    monkeypatch.setattr(models, "BUNDLED", filled(tmp_path / "bundled", OWN_FILES))
-
-
-def filled(folder, names):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(b"weights")
-    return folder
-
-
-def test_without_released_weights_the_bundled_model_is_taken(tmp_path):
-    for name, has_gpu in ((None, True), (None, False), ("tiny", True)):
-        files = find_model(name, has_gpu=has_gpu)
-        assert (files.name, files.released) == ("tiny", None)
-        assert files.generator == tmp_path / "bundled" / "generator.safetensors"
-
-
-def test_released_weights_are_taken_on_a_gpu_only(tmp_path, monkeypatch):
-    filled(tmp_path / "weights", RELEASED_FILES["3b"])
-    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "weights"))
-    assert find_model(None, has_gpu=False).name == "tiny"
-    files = find_model(None, has_gpu=True)
-    assert (files.name, files.released) == ("3b", "3b")
-    assert files.generator == tmp_path / "weights" / "seedvr2_ema_3b.pth"
-    assert find_model("3b", has_gpu=False) == files
-
-
-def test_a_folder_of_repositories_serves_both_sizes(tmp_path, monkeypatch):
-    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
-    for size in ("3b", "7b"):
-        folder = filled(tmp_path / f"SeedVR2-{size.upper()}", RELEASED_FILES[size])
-        assert find_model(size, has_gpu=False).vae == folder / "ema_vae.pth"
-
-
-def test_cached_weights_are_found(tmp_path, monkeypatch):
-    folder = filled(tmp_path / "cache", RELEASED_FILES["7b"])
-    repositories = {"ByteDance-Seed/SeedVR2-7B": folder}
-
-    def cached(repository, name):
-        return str(repositories[repository] / name) if repository in repositories else None
-
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
-    files = find_model(None, has_gpu=True)
-    assert (files.name, files.origin, files.prompts) == ("7b", "from the Hugging Face cache", folder / "pos_emb.pt")
-
-
-@pytest.mark.parametrize("missing", RELEASED_FILES["3b"])
-def test_incomplete_released_weights_are_told_with_the_place_for_them(tmp_path, monkeypatch, missing):
-    filled(tmp_path / "weights", set(RELEASED_FILES["3b"]) - {missing})
-    monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "weights"))
-    with pytest.raises(UserError, match=f"seedvr2_ema_3b.pth.*SeedVR2-3B.*{WEIGHTS_VARIABLE}"):
-        find_model("3b", has_gpu=True)
-
-
-def test_a_weights_variable_that_is_no_folder_is_the_users_mistake(monkeypatch):
-    monkeypatch.setenv(WEIGHTS_VARIABLE, "/no/such/folder")
-    with pytest.raises(UserError, match="/no/such/folder"):
-        find_model(None, has_gpu=True)
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A finished run whose files are as old as those of a copy: all the same."""
-    run = tmp_path / "run"
-    filled(run / "vae" / "final", ["vae.safetensors"])
-    for stage in ("base", "distill_4to2", "distill_2to1"):
-        filled(run / stage / "final", ["generator.safetensors", "prompts.safetensors"])
-    filled(run / "apt" / "final", ["generator.safetensors", "discriminator.safetensors"])
-    return run
-
-
-@pytest.mark.parametrize(
-    ("path", "stage", "prompts", "steps"),
-    [
-        (".", "apt", "distill_2to1", 1),
-        ("apt", "apt", "distill_2to1", 1),
-        ("distill_4to2", "distill_4to2", "distill_4to2", 2),
-        ("base/final", "base", "base", None),
-    ],
-)
-def test_folders_of_stages_and_runs(run, monkeypatch, path, stage, prompts, steps):
-    monkeypatch.chdir(run)
-    for name in (path, str(run / path)):
-        files = find_model(name, has_gpu=False)
-        assert (files.name, files.steps) == (name, steps)
-        assert files.generator == run / stage / "final" / "generator.safetensors"
-        assert files.prompts.parent == run / prompts / "final"
-        assert files.vae.parent == run / "vae" / "final"
-        assert f"stage {stage}, {run / stage}" in files.origin
-
-
-def test_the_current_folder_can_be_a_model(run, monkeypatch):
-    monkeypatch.chdir(run / "base" / "final")
-    assert find_model(".", has_gpu=False).vae.parent == run / "vae" / "final"
-
-
-def test_an_unfinished_stage_leaves_the_one_before(run):
-    (run / "apt" / "final").rename(run / "apt" / ".final.part")
-    assert "stage distill_2to1" in find_model(str(run), has_gpu=False).origin
-
-
-def test_a_folder_of_three_files_is_a_model(tmp_path):
-    model = filled(tmp_path / "model", OWN_FILES)
-    files = find_model(str(model), has_gpu=True)
-    assert (files.vae, files.origin, files.steps) == (model / "vae.safetensors", f"from {model}", 1)
-
-
-def test_a_stage_never_borrows_from_a_later_one(run):
-    filled(run / "apt" / "final", OWN_FILES)
-    files = find_model(str(run / "base"), has_gpu=False)
-    assert files.prompts.parent == run / "base" / "final"
-    assert files.vae.parent == run / "vae" / "final"
-
-
-def test_folders_without_a_whole_model_are_the_users_mistake(tmp_path):
-    with pytest.raises(UserError, match="no finished model"):
-        find_model(str(filled(tmp_path / "empty", [])), has_gpu=False)
-    with pytest.raises(UserError, match=r"no vae\.safetensors"):
-        find_model(str(filled(tmp_path / "half", ["generator.safetensors"])), has_gpu=False)
-
-
-def test_unknown_names_are_the_users_mistake(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="no model huge; give tiny, 3b, 7b or"):
-        find_model("huge", has_gpu=False)
-    monkeypatch.setattr(models, "BUNDLED", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="bundled model is missing"):
-        find_model("tiny", has_gpu=False)
+def _no_table_of_the_user(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 def exported(folder, *, facts):
@@ -159,9 +38,10 @@ def exported(folder, *, facts):
 def test_an_exported_model_loads_with_its_scale_and_prompt(tmp_path):
     networks = exported(tmp_path / "model", facts={"scale": 1.5})
     files = find_model(str(tmp_path / "model"), has_gpu=False)
-    model = load_model(files, device=torch.device("cpu"), dtype=torch.float32, posterior="sample")
-    assert (model.codec.scale, model.codec.posterior) == (1.5, "sample")
+    model = load_model(files, **CPU)
+    assert (model.codec.scale, model.codec.posterior) == (1.5, "mean")
     assert torch.equal(model.prompt, networks["prompts"].network("positive"))
+    assert torch.equal(model.negative, networks["prompts"].network("negative"))
     for network, name in ((model.generator, "generator"), (model.codec.vae, "vae")):
         state = networks[name].network.state_dict()
         assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
@@ -172,26 +52,151 @@ def test_an_autoencoder_without_a_scale_is_the_users_mistake(tmp_path):
     exported(tmp_path / "model", facts={})
     files = find_model(str(tmp_path / "model"), has_gpu=False)
     with pytest.raises(UserError, match="does not say the scale"):
-        load_model(files, device=torch.device("cpu"), dtype=torch.float32, posterior="sample")
+        load_model(files, **CPU)
 
 
-def test_released_weights_load_as_they_were_saved(tmp_path, monkeypatch, facts, golden, golden_dit, codec, prompt):
-    # Small networks stand for the released ones, which have the same kinds of keys.
-    monkeypatch.setitem(models.RELEASED, "3b", facts("dit_tiny_configs")["3b"])
-    monkeypatch.setitem(models.RELEASED, "vae", SMALL_VAE)
-    generator = {key[3:]: value for key, value in golden("dit_3b_tiny").items() if key.startswith("sd.")}
+def test_the_networks_of_a_folder_must_be_what_their_names_say(tmp_path):
+    exported(tmp_path / "model", facts={"scale": 1.5})
+    (tmp_path / "model" / "generator.safetensors").write_bytes((tmp_path / "model" / "vae.safetensors").read_bytes())
+    with pytest.raises(UserError, match=r"generator\.safetensors holds a VideoVAE instead of a SwinMMDiT"):
+        load_model(find_model(str(tmp_path / "model"), has_gpu=False), **CPU)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch, facts, golden, codec):
+    """A folder of the files of all released models, whose small networks have the same kinds of keys."""
+    for family in ("3b", "7b"):
+        monkeypatch.setitem(RELEASED, family, facts("dit_tiny_configs")[family])
+    monkeypatch.setitem(RELEASED, "vae", SMALL_VAE)
     folder = tmp_path / "weights"
     folder.mkdir()
-    for name, value in zip(RELEASED_FILES["3b"], (codec.vae.state_dict(), generator, prompt), strict=True):
-        torch.save(value, folder / name)
+    for family in ("3b", "7b"):
+        state = {key[3:]: value for key, value in golden(f"dit_{family}_tiny").items() if key.startswith("sd.")}
+        for name in (f"seedvr2_ema_{family}.pth", f"seedvr_ema_{family}.pth"):
+            torch.save(state, folder / name)
+    torch.save(codec.vae.state_dict(), folder / "ema_vae.pth")
+    width = RELEASED["3b"]["txt_in_dim"]
+    for number, name in enumerate(("pos_emb.pt", "neg_emb.pt")):
+        generator = torch.Generator().manual_seed(number)
+        torch.save(torch.randn(5 + number, width, generator=generator).bfloat16(), folder / name)
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(folder))
-    files = find_model("3b", has_gpu=False)
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "posterior": "mean"}
-    model = load_model(files, **options)
-    for network, original in ((model.generator, golden_dit("3b")), (model.codec.vae, codec.vae)):
+    return folder
+
+
+def loaded(name, **changes):
+    return load_model(find_model(name, has_gpu=False), **{**CPU, **changes})
+
+
+@pytest.mark.parametrize("name", ["3b", "7b", "seedvr-3b", "seedvr-7b"])
+def test_released_weights_load_as_they_were_saved(weights, golden_dit, codec, name):
+    model = loaded(name)
+    family = name[-2:]
+    for network, original in ((model.generator, golden_dit(family)), (model.codec.vae, codec.vae)):
         assert all(torch.equal(network.state_dict()[key], value) for key, value in original.state_dict().items())
     assert (model.codec.posterior, model.codec.scale) == ("mean", 0.9152)
-    assert torch.equal(model.prompt, prompt)
-    (folder / "pos_emb.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"pos_emb\.pt cannot be read"):
-        load_model(files, **options)
+    assert torch.equal(model.prompt, torch.load(weights / "pos_emb.pt"))
+    if name.startswith("seedvr-"):
+        assert torch.equal(model.negative, torch.load(weights / "neg_emb.pt"))
+    else:
+        assert model.negative is None
+
+
+def test_converted_and_wrapped_files_load_too(weights, golden_dit):
+    path = weights / "seedvr2_ema_3b.pth"
+    state = torch.load(path)
+    wrapped = {"ema": {f"module.{name}": value for name, value in state.items()}, "step": 9}
+    torch.save(wrapped, path)
+    for _ in range(2):
+        found = loaded("3b").generator.state_dict()
+        assert all(torch.equal(found[key], value) for key, value in golden_dit("3b").state_dict().items())
+        save_file(state, path.with_suffix(".safetensors"))
+        path.unlink(missing_ok=True)
+
+
+class Payload:
+    """Runs a command when it is unpickled without care."""
+
+    def __init__(self, victim):
+        self.victim = victim
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.victim}",))
+
+
+def copied(source):
+    return lambda path: path.write_bytes((path.parent / source).read_bytes())
+
+
+def edited(change):
+    def edit(path):
+        state = torch.load(path)
+        change(state)
+        torch.save(state, path)
+
+    return edit
+
+
+def poison(state):
+    state["blocks.1.mlp.vid.proj_in.weight"][3, 5] = torch.nan
+
+
+@pytest.mark.parametrize("file", ["seedvr2_ema_3b.pth", "ema_vae.pth", "pos_emb.pt"])
+def test_damaged_files_are_named(weights, tmp_path, file):
+    path, victim = weights / file, tmp_path / "victim"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UserError, match=rf"{file}' cannot be read, it is cut off or damaged"):
+        loaded("3b")
+    torch.save({"weight": Payload(victim)}, path)
+    with pytest.raises(UserError, match=rf"{file}' holds code besides tensors \(posix\.system\) and was not read"):
+        loaded("3b")
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "told"),
+    [
+        (
+            "seedvr2_ema_3b.pth",
+            copied("seedvr2_ema_7b.pth"),
+            "holds a generator of the 7b family, but 3b is of the 3b family; give it the name of a 7b model's file",
+        ),
+        ("seedvr2_ema_3b.pth", copied("ema_vae.pth"), "holds the autoencoder instead of a generator"),
+        ("seedvr2_ema_3b.pth", copied("pos_emb.pt"), "is not a table of tensors by name"),
+        ("ema_vae.pth", copied("seedvr2_ema_7b.pth"), "holds a generator of the 7b family instead of the autoencoder"),
+        ("pos_emb.pt", copied("ema_vae.pth"), "is not one table (tokens, width) of text embeddings"),
+        (
+            "pos_emb.pt",
+            lambda path: torch.save(torch.ones(5, 48), path),
+            "holds text embeddings of width 48, but the generator of 3b takes 64",
+        ),
+        ("pos_emb.pt", lambda path: torch.save(torch.full((5, 64), torch.nan), path), "not finite numbers"),
+        ("seedvr2_ema_3b.pth", edited(lambda state: [state.popitem() for _ in range(60)]), "(60 missing: blocks."),
+        ("seedvr2_ema_3b.pth", edited(lambda state: state.clear()), " missing: blocks."),
+        ("seedvr2_ema_3b.pth", edited(lambda state: state.update(extra=torch.ones(1))), "1 unexpected: extra"),
+        ("seedvr2_ema_3b.pth", edited(poison), "blocks.1.mlp.vid.proj_in.weight of "),
+        ("ema_vae.pth", edited(lambda state: state.popitem()), "1 missing (decoder.conv_out.bias)"),
+    ],
+)
+def test_files_that_do_not_fit_are_named_in_one_short_sentence(weights, file, spoil, told):
+    spoil(weights / file)
+    with pytest.raises(UserError) as caught:
+        loaded("3b")
+    message = str(caught.value)
+    assert told in message
+    assert str(weights / file) in message
+    assert len(message) < 600
+    assert "\n" not in message
+
+
+def test_the_negative_prompt_is_checked_as_well(weights):
+    torch.save(torch.ones(5, 48), weights / "neg_emb.pt")
+    loaded("3b")
+    with pytest.raises(UserError, match=r"neg_emb\.pt holds text embeddings of width 48"):
+        loaded("seedvr-3b")
+
+
+def test_weights_beyond_half_precision_are_named(weights):
+    edited(lambda state: state["vid_in.proj.bias"].fill_(1e6))(weights / "seedvr2_ema_3b.pth")
+    loaded("3b", dtype=torch.bfloat16)
+    with pytest.raises(UserError, match=r"vid_in\.proj\.bias of .* is not finite in float16.*--dtype"):
+        loaded("3b", dtype=torch.float16)

@@ -9,12 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from seedvr2 import config
 from seedvr2.errors import UserError
+from seedvr2.models.codec import RELEASED_SCALE
 from seedvr2.models.prompts import Prompts
 from seedvr2.objectives.objective import Exported
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.feed import latent_scale
 from seedvr2.training.weights import export, load_network, read_metadata, read_weights, save_tensors
 
 MODELS = "seedvr2.models"
@@ -116,6 +118,19 @@ def test_released_prompts_are_read_and_the_null_prompt_is_zero(tmp_path):
     (tmp_path / "neg_emb.pt").unlink()
     with pytest.raises(UserError, match=r"neg_emb\.pt"):
         read_weights(tmp_path / "pos_emb.pt")
+
+
+def test_converted_files_stand_for_the_released_ones(tmp_path):
+    for name in ("seedvr_ema_7b", "ema_vae", "pos_emb", "neg_emb"):
+        save_file({"embedding": torch.ones(3, 4)}, tmp_path / f"{name}.safetensors")
+    catalogue = Catalogue(tmp_path / "seedvr_ema_7b.safetensors")
+    assert catalogue.find("prompts").name == "pos_emb.safetensors"
+    assert {kind: len(table) for kind, table in read_weights(catalogue.find("prompts")).items()} == {
+        "positive": 3,
+        "negative": 3,
+        "null": 3,
+    }
+    assert latent_scale(catalogue.find("vae")) == RELEASED_SCALE
 
 
 def test_a_released_generator_brings_the_files_beside_it(tmp_path):
