@@ -5,7 +5,7 @@
     python scripts/bench_vae.py --workspaces 8 64 --in-flight 1   # memory of strips, in MiB of workspace
 
 All variants run alternately in one process. Times are medians of wall and, on a CPU, processor seconds; memory is the
-peak above the process with its weights before the call. Writes docs/benchmarks/vae_<vae>_<device>.json.
+peak above what was in use before the call. Writes docs/benchmarks/vae_<vae>_<device>.json.
 """
 
 import argparse
@@ -13,27 +13,28 @@ import ctypes
 import gc
 import json
 import platform
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from seedvr2.io.files import whole
-from seedvr2.models.released import RELEASED
 from seedvr2.models.vae.autoencoder import TIME, VideoVAE
-from seedvr2.models.vae.causal import Carry
-from seedvr2.models.vae.inference import FASTEST, InferenceVAE, Tiling
+from seedvr2.models.vae.causal import Carry, Fresh, History
+from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling
 from seedvr2.training.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "seedvr2" / "assets" / "tiny" / "vae.safetensors"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+UNITS = {"wall": "seconds", "processor": "seconds", "peak": "bytes"}
 Variants = dict[str, tuple[VideoVAE | InferenceVAE, Tiling | None]]
 
 
@@ -49,16 +50,20 @@ def main() -> None:
         start = time.perf_counter()
         fast = InferenceVAE(vae, measured=options.measured)
         folding = time.perf_counter() - start
-        variants: Variants = {"plain": (vae, None), "fast": (fast, FASTEST)}
+        variants: Variants = {"plain": (vae, None), "fast": (fast, LADDER[0])}
         for size in options.workspaces:
             tiling = Tiling(workspace=int(size * 2**20), frames=options.in_flight, host=options.host)
             variants[f"{size:g} MiB"] = (fast, tiling)
         for stage in options.stages:
             found = measure(stage, variants, options, device, DTYPES[name])
-            results += [{"dtype": name, "stage": stage, "variant": variant, **value} for variant, value in found.items()]
+            results += [
+                {"dtype": name, "stage": stage, "variant": variant, **value} for variant, value in found.items()
+            ]
             report(results[-len(found) :])
         more = sum(buffer.nbytes for buffer in fast.buffers())
-        print(f"{name}: weights {sum(p.nbytes for p in vae.parameters()):,} B, folded ones {more:,} B in {folding:.2f} s")
+        print(
+            f"{name}: weights {sum(p.nbytes for p in vae.parameters()):,} B, folded ones {more:,} B in {folding:.2f} s"
+        )
         if options.measured:
             print("\n".join(f"{key}: {way}" for key, way in fast.ways.items()))
     path = options.out or ROOT / "docs" / "benchmarks" / f"vae_{options.vae}_{label(device)}.json"
@@ -93,7 +98,7 @@ def network(name: str) -> VideoVAE:
     """The VAE that is measured."""
     if name == "tiny":
         return load_network(TINY)
-    vae = VideoVAE(**RELEASED["vae"]["arguments"]) if "arguments" in RELEASED["vae"] else VideoVAE()
+    vae = VideoVAE()
     with torch.no_grad():
         for upsampler in (layer for block in vae.decoder.up_blocks for layer in block.upsamplers):
             torch.nn.init.kaiming_normal_(upsampler.upscale_conv.weight, nonlinearity="linear")
@@ -113,19 +118,115 @@ def measure(
         channels = variants["plain"][0].latent_channels
         x = torch.randn(1, channels, latents, height // 8, width // 8, generator=generator)
     x = x.to(device, dtype)
-    found = {name: {"wall": [], "cpu": [], "peak": []} for name in variants}
+    found = {name: {unit: [] for unit in UNITS} for name in variants}
     outputs = {}
     for _ in range(1 + options.repeats):  # the first prepares
         for name, (vae, tiling) in variants.items():
             if tiling is not None:
                 vae.tiling = tiling
-            call = lambda vae=vae: run(vae, stage, x, options.chunk)  # noqa: E731
-            outputs[name] = timed(call, device, found[name])
+            outputs[name] = timed(partial(run, vae, stage, x, options.chunk), device, found[name])
     reference = outputs["plain"].float()
     result = {}
     for name, values in found.items():
         medians = {f"{key}_{unit}": statistics.median(values[key][1:]) for key, unit in UNITS.items()}
         difference = outputs[name].float() - reference
-        error = {"max_difference": difference.abs().max().item(), "relative": (difference.norm() / reference.norm()).item()}
+        error = {
+            "max_difference": difference.abs().max().item(),
+            "relative": (difference.norm() / reference.norm()).item(),
+        }
         result[name] = {**medians, **error}
     return result
+
+
+def run(vae: VideoVAE | InferenceVAE, stage: str, x: torch.Tensor, chunk: int | None) -> torch.Tensor:
+    """What the VAE makes of a clip, `chunk` latent frames at a time."""
+    if stage == "decode":
+        parts, call = [x] if chunk is None else x.split(chunk, dim=2), vae.decode
+    else:
+        first = x.shape[2] if chunk is None else TIME * (chunk - 1) + 1
+        parts = [x[:, :, :first], *(x[:, :, first:].split(TIME * chunk, dim=2) if first < x.shape[2] else ())]
+
+        def call(part: torch.Tensor, history: History) -> torch.Tensor:
+            return vae.encode(part, history).mean
+
+    history = Fresh() if chunk is None else Carry()
+    with torch.no_grad():
+        return torch.cat([call(part, history) for part in parts], dim=2)
+
+
+def timed(call: Callable[[], torch.Tensor], device: torch.device, found: dict[str, list[float]]) -> torch.Tensor:
+    """What the call returns; notes its times and its peak memory."""
+    gc.collect()
+    idle = forget_peak(device)
+    wall, processor = time.perf_counter(), time.process_time()
+    output = call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    found["processor"].append(time.process_time() - processor)
+    found["wall"].append(time.perf_counter() - wall)
+    found["peak"].append(peak(device) - idle)
+    return output.cpu()
+
+
+def forget_peak(device: torch.device) -> int:
+    """The bytes in use, from which peaks count from now on."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes in use since the peak was forgotten."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else status("VmHWM")
+
+
+def status(name: str) -> int:
+    """A value in bytes of this process, from the kernel."""
+    return 1024 * int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def report(rows: list[dict]) -> None:
+    """Print the variants of one stage beside the plain one."""
+    plain = rows[0]
+    for row in rows:
+        wall, processor = (plain[f"{unit}_seconds"] / row[f"{unit}_seconds"] for unit in ("wall", "processor"))
+        print(
+            f"{row['dtype']} {row['stage']} {row['variant']:>8}: {row['wall_seconds']:.3f} s ({wall:.2f}x),"
+            f" processor {row['processor_seconds']:.3f} s ({processor:.2f}x), peak {row['peak_bytes'] / 2**20:.0f} MiB,"
+            f" differs by {row['max_difference']:.1e}, relative {row['relative']:.1e}",
+            flush=True,
+        )
+
+
+def facts(options: argparse.Namespace, device: torch.device) -> dict:
+    """What the results belong to."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    return {
+        "command": " ".join(["python", "scripts/bench_vae.py", *sys.argv[1:]]),
+        "commit": done.stdout.strip() or None,
+        "hardware": {"machine": platform.machine(), "device": label(device), "threads": options.threads},
+        "versions": {name: version(name) for name in ("seedvr2", "torch")},
+        "clip": [options.frames, options.height, options.width],
+        "repeats": options.repeats,
+    }
+
+
+def label(device: torch.device) -> str:
+    """The device in letters, digits and underscores."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def processor() -> str:
+    """The model of the processor."""
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -41,26 +41,30 @@ class Folded(NamedTuple):
 
 def fold(upsample: Upsample, patterns: list[Taps]) -> Folded:
     """Fold for frames of the result with these temporal patterns of taps, in the dtype of the original weights."""
-    conv, channels = upsample.conv.weight.float(), upsample.conv.out_channels
-    up = upsample.upscale_conv.weight.float().view(2, 2, upsample.times, channels, -1)
+    wide = torch.promote_types(upsample.conv.weight.dtype, torch.float32)
+    conv = upsample.conv.weight.to(wide).permute(2, 3, 4, 0, 1).contiguous()
+    channels = upsample.conv.out_channels
+    up = upsample.upscale_conv.weight.to(wide).view(2, 2, upsample.times, channels, -1)
     taps = 1 + max(place for pattern in patterns for place, _ in pattern)
-    weight = up.new_zeros(2, 2, len(patterns), channels, up.shape[-1], taps, 2, 2)
+    weight = up.new_zeros(2, 2, len(patterns), taps, 2, 2, channels, up.shape[-1])
     for row, column, sub in itertools.product(range(2), range(2), range(len(patterns))):
         sums = defaultdict(int)  # of the taps that meet the same sub-position
         axes = (enumerate(taps) for taps in (patterns[sub], _SPACE[row], _SPACE[column]))
         for (k, (t, z)), (i, (r, y)), (j, (c, x)) in itertools.product(*axes):
-            sums[t, r, c, y, x, z] += conv[:, :, k, i, j]
+            sums[t, r, c, y, x, z] += conv[k, i, j]
         for (t, r, c, y, x, z), kernel in sums.items():
-            weight[row, column, sub, :, :, t, r, c] += kernel @ up[y, x, z]
+            weight[row, column, sub, t, r, c].addmm_(kernel, up[y, x, z])
+    weight = weight.permute(0, 1, 2, 6, 7, 3, 4, 5).flatten(0, 3)
     bias = torch.stack([_biases(upsample, pattern) for pattern in patterns])
     inner = bias[:, :, _INNER][..., _INNER]
-    found = weight.flatten(0, 3), inner[:, :, :2, :2].permute(2, 3, 0, 1).flatten(), bias - inner
+    found = weight, inner[:, :, :2, :2].permute(2, 3, 0, 1).flatten(), bias - inner
     return Folded(*(part.to(upsample.conv.weight.dtype) for part in found))
 
 
 def _biases(upsample: Upsample, pattern: Taps) -> Tensor:
     """What the result is for zeros, (channel, row, column), in a picture that has one row and column of each kind."""
-    constants = upsample.upscale_conv.bias.float().view(2, 2, upsample.times, -1).permute(2, 3, 0, 1).repeat(1, 1, 2, 2)
-    conv = upsample.conv.weight.float()
+    wide = torch.promote_types(upsample.conv.weight.dtype, torch.float32)
+    constants = upsample.upscale_conv.bias.to(wide).view(2, 2, upsample.times, -1).permute(2, 3, 0, 1)
+    constants, conv = constants.repeat(1, 1, 2, 2), upsample.conv.weight.to(wide)
     made = sum(F.conv2d(constants[sub], conv[:, :, tap], padding=1) for tap, (_, sub) in enumerate(pattern))
-    return made + upsample.conv.bias.float().view(-1, 1, 1)
+    return made + upsample.conv.bias.to(wide).view(-1, 1, 1)

@@ -10,13 +10,16 @@ _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
 
 
 def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
-    """Mean and variance that `norm` uses, for each channel of frames (T, C, H, W): two tensors (T, C), float32."""
+    """Mean and variance that `norm` uses, for each channel of frames (T, C, H, W): two tensors (T, C).
+
+    They are at least float32.
+    """
     height, width = frames.shape[2:]
     rows = height if frames.device.type == "cuda" else max(1, _PIXELS // width)
     pieces = frames.split(rows, dim=2)
     found = [[_moments(frame) for frame in piece.split(1)] for piece in pieces]
     mean, var = (torch.stack([torch.stack([pair[i] for pair in row]) for row in found]) for i in range(2))
-    share = torch.tensor([piece.shape[2] / height for piece in pieces], device=mean.device).view(-1, 1, 1, 1)
+    share = mean.new_tensor([piece.shape[2] / height for piece in pieces]).view(-1, 1, 1, 1)
     mean, var = (part.unflatten(2, (norm.num_groups, -1)) for part in (mean, var))  # (piece, T, group, channel)
     centre = (share * mean).sum(dim=0).mean(dim=-1, keepdim=True)
     spread = (share * (var + (mean - centre).square())).sum(dim=0).mean(dim=-1, keepdim=True)
@@ -24,11 +27,12 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
 
 
 def _moments(frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (C,), float32, of each channel of (1, C, H, W)."""
+    """Mean and variance (C,) of each channel of (1, C, H, W)."""
+    dtype = torch.promote_types(frame.dtype, torch.float32)
     if frame.device.type in ("cpu", "cuda"):  # in one pass, without a copy
-        kept = frame.new_zeros(2, frame.shape[1], dtype=torch.float32)
+        kept = frame.new_zeros(2, frame.shape[1], dtype=dtype)
         return torch.batch_norm_update_stats(frame, kept[0], kept[1], 0.0)
-    var, mean = torch.var_mean(frame.float(), dim=(0, 2, 3), correction=0)
+    var, mean = torch.var_mean(frame.to(dtype), dim=(0, 2, 3), correction=0)
     return mean, var
 
 
@@ -44,7 +48,7 @@ class Source:
         self.frames, self.norm = frames, norm
         if norm is not None:
             self.mean, self.var = statistics(frames, norm)
-            self.weight, self.bias = norm.weight.float(), norm.bias.float()
+            self.weight, self.bias = (part.to(self.mean.dtype) for part in (norm.weight, norm.bias))
 
     def write(self, into: Tensor, first: int, top: int) -> None:
         """Fill `into` (n, C, rows, W), on any device, with frames from `first` and rows from `top` on."""

@@ -91,18 +91,18 @@ class Kernel:
         return self._parts[name]
 
     def _made(self, name: str) -> list[Tensor]:
-        weight = self.weight
+        weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
         if name == "volume":
-            return [weight.contiguous(memory_format=torch.channels_last_3d)]
+            return [self.weight.contiguous(memory_format=torch.channels_last_3d)]
         if name == "frames":
-            parts = list(weight.unbind(2))
+            parts = weight.unbind(2)
         elif name == "still":
-            parts = [weight.float().sum(dim=2)]
+            parts = [weight.sum(dim=2)]
         else:
-            first, middle, last = weight.float().unbind(2)
+            first, middle, last = weight.unbind(2)
             ends = (first + last) / 2
             parts = [first, ends + middle / 2, ends - middle / 2, last]
-        return [part.to(weight.dtype).contiguous(memory_format=torch.channels_last) for part in parts]
+        return [part.to(self.weight.dtype).contiguous(memory_format=torch.channels_last) for part in parts]
 
 
 def usual_way(weight: Tensor) -> str:
