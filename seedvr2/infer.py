@@ -147,6 +147,7 @@ def parser() -> argparse.ArgumentParser:
     add("--cfg-rescale", type=float, help="share from 0 to 1 of the guided spread that is taken back (default 0)")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: wavelet for released models, none for others")
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
+    add("--vae", choices=("fast", "plain"), default="fast", help="the autoencoder as fast as can be, or as in training")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")
     shots = result.add_argument_group("shots")

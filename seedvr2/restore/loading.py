@@ -8,6 +8,7 @@ import torch
 
 from seedvr2.errors import UserError
 from seedvr2.models.lora import fingerprint
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
@@ -37,6 +38,7 @@ class Choice(NamedTuple):
     posterior: str = "sample"
     device: str | None = None
     dtype: str | None = None
+    vae: str = "fast"  # or "plain": how the autoencoder is computed, with the same results but for rounding
 
 
 class Loaded(NamedTuple):
@@ -76,6 +78,8 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
         strength = "as exported" if adapters.strength is None else adapters.strength
         events.say(f"adapters {adapters.path}, strength {strength}")
     model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
+    if choice.vae == "fast":
+        model.codec.vae = InferenceVAE(model.codec.vae)
     settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
     settings |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
@@ -90,7 +94,7 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
     facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
     facts["sha256"] = {path.name: file_hash(path) for path in files.paths}
     facts |= {**settings, "cfg": cfg, "cfg_rescale": cfg_rescale}
-    facts |= {"posterior": choice.posterior, "dtype": dtype, "device": device.type}
+    facts |= {"posterior": choice.posterior, "dtype": dtype, "device": device.type, "vae": choice.vae}
     return Loaded(restorer, facts)
 
 

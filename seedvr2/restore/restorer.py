@@ -42,6 +42,7 @@ class Restorer:
         cfg_rescale: float | None = None,
         color_fix: str | None = None,
         posterior: str = "sample",
+        vae: str = "fast",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
     ):
@@ -51,9 +52,10 @@ class Restorer:
         there are any and an accelerator, else "tiny". models: a table of models of your own. lora, lora_strength: a
         file of adapters, and their factor. seed: of the noise that restoration starts from. window: frames restored
         together, 4k + 1. steps: generator calls per window. cfg, cfg_rescale: guidance of multi-step models.
-        color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu", "cuda", "cuda:1", "mps",
-        ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or "fp16", or the torch dtype; None: what the
-        device is good at. Raises UserError, a ValueError, for what does not exist or fit.
+        color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". vae: "fast", or "plain" as in training.
+        device: "cpu", "cuda", "cuda:1", "mps", ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or
+        "fp16", or the torch dtype; None: what the device is good at. Raises UserError, a ValueError, for what does not
+        exist or fit.
         """
         names = {value: name for name, value in DTYPES.items()}
         choice = Choice(
@@ -68,6 +70,7 @@ class Restorer:
             cfg_rescale=cfg_rescale,
             color_fix=color_fix,
             posterior=posterior,
+            vae=vae,
             device=None if device is None else str(device),
             dtype=names.get(dtype, dtype),
         )

@@ -7,6 +7,7 @@ import torch.distributed as dist
 
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.parallel.history import SplitCodec
 
 
@@ -17,10 +18,13 @@ def vae() -> VideoVAE:
     return VideoVAE([8, 8, 8, 8], 1, groups=2).double().eval().requires_grad_(False)
 
 
-def split_and_whole(frames: int, chunk: int | None = None) -> list[float]:
-    """Largest differences of encoding and decoding a clip by all ranks together from doing it alone."""
+def split_and_whole(frames: int, chunk: int | None = None, *, fast: bool = False) -> list[float]:
+    """Largest differences of encoding and decoding a clip by all ranks together from doing it alone.
+
+    fast: whether they do it by the inference path.
+    """
     whole = LatentCodec(vae())
-    split = SplitCodec(LatentCodec(vae(), chunk=chunk), dist.group.WORLD)
+    split = SplitCodec(LatentCodec(InferenceVAE(vae()) if fast else vae(), chunk=chunk), dist.group.WORLD)
     generator = torch.Generator().manual_seed(frames)
     clip = torch.rand(frames, 3, 16, 24, generator=generator, dtype=torch.float64) * 2 - 1
     noise = torch.randn((frames - 1) // 4 + 1, 2, 3, 16, generator=generator, dtype=torch.float64)
