@@ -11,6 +11,7 @@ BASE = {"errors", "randomness"}
 ALLOWED = {
     "errors": set(),
     "randomness": set(),
+    "tracing": set(),
     "config": {"errors"},
     "evaluation": {"errors", "randomness", "config", "io", "data"},
     "models": BASE,
@@ -20,10 +21,11 @@ ALLOWED = {
     "io": BASE,
     "data": BASE | {"io"},
     "objectives": BASE | {"models", "flow", "losses", "optim", "data.batch"},
-    "restore": BASE | {"models", "flow", "io"},
+    "restore": BASE | {"tracing", "models", "flow", "io"},
     "parallel": BASE | {"models"},
     "training": BASE
-    | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel", "evaluation"},
+    | {"tracing", "models", "flow", "losses", "optim", "io", "data"}
+    | {"objectives", "config", "parallel", "evaluation"},
 }
 EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config"}}
 COMMANDS = {"train", "infer", "eval", "precompute"}  # they may import everything, and nothing imports them

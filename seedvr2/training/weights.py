@@ -71,15 +71,20 @@ def read_metadata(path: Path) -> dict:
     return json.loads(found)
 
 
-def load_network(path: Path) -> nn.Module:
-    """Build the network that a file of `export` holds, with its weights, in fp32 on the CPU.
+def outline(path: Path) -> nn.Module:
+    """The network that a file of `export` holds, on the meta device, without its weights.
 
     The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError
     otherwise.
     """
     recipe = config.build(read_metadata(path)["recipe"], str(path), allowed=("seedvr2.models.",))
     with torch.device("meta"):
-        network = recipe()
+        return recipe()
+
+
+def load_network(path: Path) -> nn.Module:
+    """The network that a file of `export` holds, with its weights, in fp32 on the CPU. Raises UserError as `outline`."""
+    network = outline(path)
     load_released(network, {key: value.float() for key, value in read_state_dict(path).items()})
     return network.eval()
 
