@@ -34,7 +34,7 @@ def main() -> None:
     arguments.add_argument("--dtype", default="fp32")
     options = arguments.parse_args()
     settings = ["--model", options.model, "--window", str(options.window), "--dtype", options.dtype]
-    restorer = load(parser().parse_args(["--input", "x", *settings]), Events(quiet=True)).restorer
+    restorer = load(parser().parse_args(["--input", "x", *settings]), Events(quiet=True)).shot
     wrong = 0
     for clip in options.clips:
         jumps, others = boundaries(clip, restorer, options)

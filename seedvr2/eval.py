@@ -31,9 +31,10 @@ from seedvr2.evaluation.scoring import TRUTH, Terms, safe
 from seedvr2.io.files import disk_errors
 from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
-from seedvr2.restore.loading import IDENTITY, Choice, load_choice, step_count, window_latents
+from seedvr2.restore.loading import IDENTITY, Choice, step_count, window_latents
 from seedvr2.restore.models import find_model
 from seedvr2.restore.produce import Wanted, produce
+from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.shot import COLOR_FIXES
 
 COMMAND = "python -m seedvr2.eval"
@@ -119,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--window", type=int, help="frames restored together, 4k + 1")
     model.add_argument("--seed", type=int, default=0, help="of the noise, and of metrics that sample (default 0)")
     model.add_argument("--color-fix", choices=tuple(COLOR_FIXES), default="none", help="default none, as in the paper")
-    model.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
+    model.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the accelerator if there is one)")
     model.add_argument("--dtype", choices=tuple(DTYPES), help="default: bf16 where the hardware has it, else fp32")
     return result
 
@@ -143,7 +144,7 @@ def check_choice(choice: Choice) -> None:
     """Raises UserError for a model that does not exist, or that cannot be run as asked, without loading it."""
     if choice.model == IDENTITY:
         return
-    files = find_model(choice.model, has_gpu=pick_device(choice.device).type == "cuda")
+    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu")
     step_count(choice.steps, files)
     if choice.window is not None:
         window_latents(choice.window)
@@ -244,10 +245,10 @@ def restored(
 ) -> Method:
     """Run a model on all clips; what it made in an earlier run is taken over."""
     choice, swept = chosen
-    loaded = load_choice(choice, events)
+    loaded = Restorer.chosen(choice, events)
     facts = {**loaded.facts, **({"sweep": dict(swept)} if swept else {})}
     if choice.model != IDENTITY:
-        facts["parameters_m"] = sum(p.numel() for p in loaded.restorer.generator.parameters()) / 1e6
+        facts["parameters_m"] = sum(p.numel() for p in loaded.shot.generation.generator.parameters()) / 1e6
     outputs, speed = {}, {}
     for number, entry in enumerate(entries, 1):
         shape = geometry_of(bench, entry, arguments.protocol)
@@ -256,7 +257,7 @@ def restored(
         events.say(f"{name}: {entry.name} ({number} of {len(entries)}), {entry.frames} frames")
         watch = partial(_tracked, events, entry.frames)
         wanted = Wanted(entry.name, entry.frames, shape.enlarged, shape.part)
-        speed[entry.name] = produce(wanted, partial(read_clip, entry.lq), loaded.restorer, path, key, watch=watch)
+        speed[entry.name] = produce(wanted, partial(read_clip, entry.lq), loaded.shot, path, key, watch=watch)
         outputs[entry.name] = path
     return Method(name, outputs, facts, speed)
 

@@ -18,13 +18,13 @@ from seedvr2.restore.cuts import read_cuts
 from seedvr2.restore.device import DTYPES
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
-from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice, Loaded, load_choice
+from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
-from seedvr2.restore.resize import Size, check_size, parse_size, target_size
+from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
+from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.shot import COLOR_FIXES
 from seedvr2.restore.work import restore
 
-DEFAULT_SCALE = 4.0
 SEGMENT = 120  # frames
 SOME_FAILED, INTERRUPTED = 3, 130  # exit codes
 
@@ -86,8 +86,8 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, help=f"generator calls per window, for multi-step models (default {BASE_STEPS})")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: wavelet for released models, none for others")
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
-    add("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
-    add("--dtype", choices=tuple(DTYPES), help="of the networks; default: bf16 where the hardware has it, else fp32")
+    add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
+    add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")
     shots = result.add_argument_group("shots")
     shots.add_argument("--no-shots", action="store_true", help="take the film as one shot")
     shots.add_argument("--cuts", metavar="LIST", help="frames that begin shots, 120,250 or a file; default: found")
@@ -141,19 +141,16 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     return targets
 
 
-def load(arguments: argparse.Namespace, events: Events) -> Loaded:
+def load(arguments: argparse.Namespace, events: Events) -> Restorer:
     """The model that the arguments ask for."""
-    names = Choice._fields
-    return load_choice(Choice(**{name: getattr(arguments, name) for name in names}), events)
+    return Restorer.chosen(Choice(**{name: getattr(arguments, name) for name in Choice._fields}), events)
 
 
 def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:
     """The output size that the arguments ask for; raises UserError if it, or its side-by-side, makes no sense."""
     size = None if arguments.size is None else parse_size(arguments.size)
-    is_default = size is None and arguments.short_side is None and arguments.scale is None
-    default = 1.0 if arguments.model == IDENTITY else DEFAULT_SCALE
-    scale = default if is_default else arguments.scale
-    target = target_size(height, width, scale=scale, short_side=arguments.short_side, size=size)
+    asked = {"scale": arguments.scale, "short_side": arguments.short_side, "size": size}
+    target = target_size(height, width, **asked, default=1.0 if arguments.model == IDENTITY else DEFAULT_SCALE)
     if arguments.compare:
         check_size(Size(target.height, 2 * target.width), request="--compare", source=Size(height, width))
     return target

@@ -12,6 +12,8 @@ UNTAGGED = 2  # FFmpeg's number for "unspecified" of the matrix, the primaries a
 class Picture(NamedTuple):
     """An upright frame: `rgb` uint8 or uint16 (H,W,3), full range whatever the depth of its file; `alpha` (H,W) of the
     same type, None where opaque; `pts` in the source's time base, None without time stamps.
+
+    A picture that comes from no file may be float32 in [0,1].
     """
 
     rgb: np.ndarray

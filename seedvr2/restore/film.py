@@ -120,4 +120,6 @@ def _noted(pairs: Iterable[tuple[Frame, torch.Tensor]], waiting: deque, done: in
 
 def _bytes_of(picture: Picture) -> np.ndarray:
     rgb = picture.rgb
+    if rgb.dtype == np.float32:
+        return np.rint(rgb * 255).astype(np.uint8)
     return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)

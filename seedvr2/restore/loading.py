@@ -8,7 +8,7 @@ import torch
 
 from seedvr2.errors import UserError
 from seedvr2.models.lora import fingerprint
-from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
 from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
@@ -48,18 +48,21 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
     adapters = chosen_adapters(choice)
     if choice.model == IDENTITY:
         return Loaded(Identity(), {"name": IDENTITY})
+    if choice.dtype not in (None, *DTYPES):
+        raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
-    files = find_model(choice.model, has_gpu=device.type == "cuda")
-    dtype = pick_dtype(choice.dtype, device)
+    files = find_model(choice.model, has_gpu=device.type != "cpu")
+    dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
     color_fix = choice.color_fix or ("wavelet" if files.released else "none")
     default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
     window = window_latents(default_window if choice.window is None else choice.window)
     steps = step_count(choice.steps, files)
     if choice.model is None and not files.released:
-        reason = f"no released weights in ${WEIGHTS_VARIABLE} or the cache" if device.type == "cuda" else "no GPU"
-        events.say(f"no --model given and {reason}, so the bundled tiny model runs")
+        lack = "no GPU" if device.type == "cpu" else f"no released weights in ${WEIGHTS_VARIABLE} or the cache"
+        events.say(f"no --model given and {lack}, so the bundled tiny model runs")
     calls = "1 step" if steps == 1 else f"{steps} steps"
-    settings = f"{dtype}, {calls}, seed {choice.seed}, colour fix {color_fix}"
+    precision = f"{dtype} because {reason}" if reason else dtype
+    settings = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
     events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
     if adapters is not None:
         strength = "as exported" if adapters.strength is None else adapters.strength
@@ -71,7 +74,7 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
         model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
     )
     facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
-    facts |= {**settings, "posterior": choice.posterior, "dtype": dtype, "device": str(device)}
+    facts |= {**settings, "posterior": choice.posterior, "dtype": dtype, "device": device.type}
     return Loaded(restorer, facts)
 
 

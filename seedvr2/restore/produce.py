@@ -1,6 +1,5 @@
 """The outputs of a model for the clips of a benchmark: one lossless file each, with what they took."""
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,11 +12,11 @@ import torch
 
 from seedvr2.io.files import disk_errors, whole
 from seedvr2.io.writer import VideoWriter
+from seedvr2.restore.device import forget_peak, peak_memory
 from seedvr2.restore.film import Restores
 from seedvr2.restore.resize import Size, as_samples, resize_frame
 
 RATE = Fraction(24)  # of clips without one; what is written is compared frame by frame
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Wanted(NamedTuple):
@@ -49,7 +48,7 @@ def produce(
         return told["speed"]
     device = getattr(restorer, "device", torch.device("cpu"))
     top, left, height, width = wanted.part
-    _forget_peak(device)
+    forget_peak(device)
     restorer.seconds.clear()
     count = 0
     with disk_errors(path):
@@ -64,7 +63,8 @@ def produce(
                 writer.write(as_samples(frame, np.uint8))
                 count += 1
         seconds = {name: value for name, value in restorer.seconds.items() if name != "wait for frames"}
-        speed = {"seconds": sum(seconds.values()), "peak_mb": _peak(device), "frames": count, "stages": seconds}
+        peak = peak_memory(device)
+        speed = {"seconds": sum(seconds.values()), "peak_mb": peak and peak / 1e6, "frames": count, "stages": seconds}
         told = {"key": key, "speed": speed, "bytes": path.stat().st_size, "at": time.time()}
         with whole(record) as partial:
             partial.write_text(json.dumps(told, indent=1) + "\n")
@@ -77,21 +77,3 @@ def _read(record: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError):  # where it cannot be reset, the peak is that of the process so far
-            _RESET.write_text("5")
-
-
-def _peak(device: torch.device) -> float | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    with contextlib.suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return None

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from seedvr2.errors import UserError
 
 LARGEST_SIDE = 16384  # the limit of H.264 encoders
+DEFAULT_SCALE = 4.0
 
 
 class Size(NamedTuple):
@@ -44,14 +45,23 @@ def parse_size(text: str) -> Size:
 
 
 def target_size(
-    height: int, width: int, *, scale: float | None = None, short_side: int | None = None, size: Size | None = None
+    height: int,
+    width: int,
+    *,
+    scale: float | None = None,
+    short_side: int | None = None,
+    size: tuple[int, int] | None = None,
+    default: float = DEFAULT_SCALE,
 ) -> Size:
-    """The output size of a height x width input, from exactly one of a factor, a short side or an exact size.
+    """The output size of a height x width input, from one of a factor, a short side or an exact (height, width).
 
-    Sides that do not come out whole are rounded to the nearest even number, which every video format can hold.
-    Raises UserError for sizes that make no sense.
+    default: the factor if there is none of them. Sides that do not come out whole are rounded to the nearest even
+    number, which every video format can hold. Raises UserError for sizes that make no sense.
     """
-    assert (scale is not None) + (short_side is not None) + (size is not None) == 1
+    if (scale is not None) + (short_side is not None) + (size is not None) > 1:
+        raise UserError("scale, short_side and size are three ways to say the same; give one of them")
+    if short_side is None and size is None and scale is None:
+        scale = default
     if size is not None:
         target, request = Size(*size), f"--size {size}"
     elif short_side is not None:
@@ -83,8 +93,13 @@ def _whole(length: float) -> int:
 
 
 def resize_frame(frame: np.ndarray, size: Size) -> torch.Tensor:
-    """A uint8 or uint16 (H,W,3) frame as float (3,H',W') in [-1,1], resized as the released pipeline does."""
-    picture = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float().div_(np.iinfo(frame.dtype).max)
+    """A (H,W,3) frame, uint8, uint16 or float32 in [0,1], as float (3,H',W') in [-1,1].
+
+    It is resized as the released pipeline does.
+    """
+    picture = torch.from_numpy(np.require(frame, requirements="CW")).permute(2, 0, 1).float()
+    if frame.dtype != np.float32:
+        picture /= np.iinfo(frame.dtype).max
     return bicubic(picture[None], size)[0].clamp_(0, 1).mul_(2).sub_(1)
 
 

@@ -7,16 +7,16 @@ from seedvr2.io.media import Media
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Job, Outcome, Stop, Target, partial_path
 from seedvr2.restore.journal import identity_of
-from seedvr2.restore.loading import Loaded
 from seedvr2.restore.outputs import pixel_shape, sidecar_path
 from seedvr2.restore.resize import Size
+from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.sidecar import write_sidecar
 
 
 def restore(
     media: Media,
     targets: Sequence[Target],
-    model: Loaded,
+    model: Restorer,
     settings: Mapping,
     events: Events,
     stop: Stop,
@@ -44,9 +44,9 @@ def restore(
         events.say(f"note: the picture keeps its shape, so the pixels of {size} have the aspect ratio {shape}")
     key = {"input": identity_of(info.path), "read": list(info.notes), **made_of}
     job = Job(
-        media, model.restorer, targets, size=size, key=key, **settings, fresh=fresh, sample_aspect=shape, events=events
+        media, model.shot, targets, size=size, key=key, **settings, fresh=fresh, sample_aspect=shape, events=events
     )
-    model.restorer.seconds.clear()
+    model.shot.seconds.clear()
     try:
         outcome = job.run(stop)
     finally:
@@ -59,7 +59,7 @@ def restore(
         text = f"stopped after {outcome.frames} frames, which are in {place}; the same command goes on"
         events.say(text, event="stopped", frames=outcome.frames, path=str(place))
         return outcome
-    seconds = {**outcome.seconds, **model.restorer.seconds, "all": time.monotonic() - start}
+    seconds = {**outcome.seconds, **model.shot.seconds, "all": time.monotonic() - start}
     facts = {
         **made_of,
         "frames": outcome.frames,
