@@ -37,6 +37,16 @@ def shift_by_resolution(timestep: float | Tensor, latent: Latent) -> float | Ten
     return TOTAL * shifted(timestep / TOTAL, resolution_shift(latent))
 
 
+def condition_timestep(scale: float, latent: tuple[int, int, int, int]) -> float:
+    """Timestep in [0, 1000] of the noise that released multi-step models expect on an LQ latent of shape (t, h, w, C).
+
+    scale: share of noise before the shift, 0.1 in the release. The release takes the resolution shift for the shape
+    (h, w, C) read as (t, h, w): every clip of one frame size gets the same noise. Its weights are run that way, so
+    this is kept; `shift_by_resolution(1000 * scale, latent[:3])` would be what is meant.
+    """
+    return shift_by_resolution(TOTAL * scale, latent[1:])
+
+
 def logit_normal(normal: Tensor, *, loc: float = 0.0, scale: float = 1.0) -> Tensor:
     """Training timesteps from standard normal draws: T * sigmoid(loc + scale * normal)."""
     return TOTAL * torch.sigmoid(loc + scale * normal)

@@ -16,7 +16,7 @@ from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, wavelet_color_fix
-from seedvr2.restore.generation import Generation
+from seedvr2.restore.generation import Generation, Guidance
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
 
@@ -41,6 +41,8 @@ class ShotRestorer:
         window: int = 5,
         overlap: int = 1,
         steps: int = 1,
+        guidance: Guidance | None = None,
+        condition_noise: float = 0.0,
         color_fix: str = "none",
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -48,14 +50,23 @@ class ShotRestorer:
     ):
         """prompt: (M, text_dim) text embedding. window, overlap: latent frames per generator call, and shared by two.
 
-        steps: generator calls per window. The networks are expected on `device` in `dtype`. chunk: latent frames per
+        steps, guidance, condition_noise: see `Generation`. The networks are expected on `device` in `dtype`. chunk: latent frames per
         autoencoder call, which changes memory and speed only. Raises UserError for a window, number of steps or colour
         fix that cannot be.
         """
         check_window(window, overlap=overlap)
         if color_fix not in COLOR_FIXES:
             raise UserError(f"there is no colour fix {color_fix!r}; use one of {', '.join(COLOR_FIXES)}")
-        self.generation = Generation(generator, prompt=prompt, seed=seed, steps=steps, device=device, dtype=dtype)
+        self.generation = Generation(
+            generator,
+            prompt=prompt,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            condition_noise=condition_noise,
+            device=device,
+            dtype=dtype,
+        )
         self.codec = codec
         self.seed = seed
         self.window = window

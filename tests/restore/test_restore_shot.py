@@ -12,6 +12,7 @@ from seedvr2.flow.condition import restoration_condition, restoration_input
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.released_vae import vae_from_released
 from seedvr2.restore import generation, stream
+from seedvr2.restore.generation import Generation, Guidance
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.shot import COLOR_FIXES, ShotRestorer
 from seedvr2.restore.stream import latent_noise
@@ -27,9 +28,10 @@ def golden_codec() -> LatentCodec:
     return LatentCodec(vae_from_released(config, weights).requires_grad_(False))
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("run", ["steps1_cfg1.0", "steps4_cfg1.0", "steps3_cfg6.5"])
 @pytest.mark.parametrize("family", ["3b", "7b"])
-def test_restoration_equals_the_released_pipeline(family, steps, golden, golden_dit, golden_codec, monkeypatch):
+def test_restoration_equals_the_released_pipeline(family, run, golden, facts, golden_dit, golden_codec, monkeypatch):
+    settings = facts("pipeline_tiny")[f"{family}.{run}"]
     values = golden("pipeline_tiny")
     released = {"posterior": values["posterior_noise"][0].movedim(0, -1), "noise": values["x_T"]}
 
@@ -39,9 +41,11 @@ def test_restoration_equals_the_released_pipeline(family, steps, golden, golden_
     for module in (generation, stream):
         monkeypatch.setattr(module, "latent_noise", noise)
     frames = values["video"].unbind(1)
-    restorer = ShotRestorer(golden_dit(family), golden_codec, prompt=values["txt_pos"], steps=steps)
+    guidance = Guidance(values["txt_neg"], settings["cfg_scale"], settings["cfg_rescale"])
+    sampling = {"steps": settings["steps"], "guidance": None if guidance.scale == 1 else guidance}
+    restorer = ShotRestorer(golden_dit(family), golden_codec, prompt=values["txt_pos"], **sampling)
     restored = list(restorer.restore(frames))
-    expected = values[f"{family}.steps{steps}_cfg1.0.sample_every_2nd_pixel"].clamp(-1, 1)
+    expected = values[f"{family}.{run}.sample_every_2nd_pixel"].clamp(-1, 1)
     assert (torch.stack(restored, dim=1)[..., ::2, ::2] - expected).abs().max() <= 1e-4
 
 
