@@ -14,12 +14,16 @@ from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.io.codecs import PICTURES, VIDEO, VIDEO_SUFFIXES
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.media import Media, open_media
+from seedvr2.models.storage import FULL, STORAGES
 from seedvr2.restore.cuts import read_cuts
 from seedvr2.restore.device import DTYPES
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
+from seedvr2.restore.journal import unfinished_model
 from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
+from seedvr2.restore.plan.prediction import Film
+from seedvr2.restore.planning import Foresight, plan_film
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.shot import COLOR_FIXES
@@ -40,13 +44,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.cuts = read_cuts(arguments.cuts, arguments.no_shots)
         events = Events(quiet=arguments.quiet, as_json=arguments.json)
         chosen = pairs(arguments.input, arguments.output)
+        choice = Choice(**{name: getattr(arguments, name) for name in Choice._fields})
         failed, model = [], None
         with Stop() as stop:
             for pair in chosen:
                 try:
                     with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
                         targets = plan_targets(pair, media, arguments)
-                        model = model or load(arguments, events)
+                        foresight = foresee(media, targets[0], choice, fresh=arguments.overwrite)
+                        if arguments.plan:
+                            tell_plan(pair.source, foresight, events)
+                            continue
+                        model = settled(model, choice, foresight, events)
                         settings = {"cuts": arguments.cuts, "segment": arguments.segment}
                         restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite)
                 except UserError as error:
@@ -57,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     events.error(text, input=str(pair.source))
                 if stop.asked:
                     sys.exit(INTERRUPTED)
-        if len(chosen) > 1:
+        if len(chosen) > 1 and not arguments.plan:
             events.say(f"{len(chosen) - len(failed)} of {len(chosen)} inputs restored", event="summary", failed=failed)
         if failed:
             events.error(f"failed: {', '.join(failed)}")
@@ -88,6 +97,13 @@ def parser() -> argparse.ArgumentParser:
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")
+    memory = result.add_argument_group("memory")
+    memory.add_argument("--plan", action="store_true", help="print what the run will take, and end without loading")
+    memory.add_argument("--max-memory", metavar="SIZE", help="of the device, 24GB for instance (default: 90%% of the free)")
+    stay = "stream the generator's blocks from host memory, all but BLOCKS (default: as many as do not fit)"
+    memory.add_argument("--offload", type=int, nargs="?", const=0, metavar="BLOCKS", help=stay)
+    stored = "of the generator's large layers; in 8 bits results change slightly (default full)"
+    memory.add_argument("--weights", choices=STORAGES, default=FULL, help=f"storage {stored}")
     shots = result.add_argument_group("shots")
     shots.add_argument("--no-shots", action="store_true", help="take the film as one shot")
     shots.add_argument("--cuts", metavar="LIST", help="frames that begin shots, 120,250 or a file; default: found")
@@ -141,9 +157,30 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     return targets
 
 
-def load(arguments: argparse.Namespace, events: Events) -> Restorer:
-    """The model that the arguments ask for."""
-    return Restorer.chosen(Choice(**{name: getattr(arguments, name) for name in Choice._fields}), events)
+def foresee(media: Media, target: Target, choice: Choice, *, fresh: bool) -> Foresight | None:
+    """The plan for a medium. fresh: whether an unfinished run does not matter."""
+    info = media.info
+    film = Film(Size(info.height, info.width), target.size, 1 if info.kind == "image" else info.frames)
+    return plan_film(choice, film, None if fresh else unfinished_model(target.path))
+
+
+def tell_plan(source: Path, foresight: Foresight | None, events: Events) -> None:
+    """Print a plan."""
+    lines = ["nothing is computed, so nothing is planned"] if foresight is None else foresight.table()
+    events.say("\n".join([f"{source}:", *lines]), event="plan", **({} if foresight is None else foresight.facts()))
+
+
+def settled(model: Restorer | None, choice: Choice, foresight: Foresight | None, events: Events) -> Restorer:
+    """The model, loaded if it is not yet, with the settings of a plan."""
+    if foresight is None:
+        return model or Restorer.chosen(choice, events)
+    settings = foresight.plan.settings
+    if model is None:
+        model = Restorer.chosen(choice, events, settings)
+    else:
+        model.settle(settings)
+    events.say(foresight.line(), event="plan", **foresight.facts())
+    return model
 
 
 def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 class Live(TorchDispatchMode):
     """Counts the bytes of living storages and their most so far, FLOPs of matrix products and convolutions, and bytes
-    that operations read and write.
+    that all other operations read and write.
 
     `known`: tensors that exist already, which count as zero. `flops` and `moved` run on; `most` may be set anew.
     `layers`: FLOPs by operation and shape of its weight.
@@ -35,7 +35,7 @@ class Live(TorchDispatchMode):
             self.flops += flops
             tensors = [x for x in args if isinstance(x, Tensor) and x.ndim > 1]
             self.layers[(func._overloadpacket.__name__, tuple(tensors[1].shape))] += flops
-        if not func.is_view:
+        elif not func.is_view:
             self.moved += sum(x.nbytes for x in (*tree_leaves(args), *leaves) if isinstance(x, Tensor))
         for leaf in leaves:
             if leaf.is_meta:

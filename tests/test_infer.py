@@ -16,8 +16,9 @@ from seedvr2.io.segments import SegmentWriter
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
-from seedvr2.restore import loading
+from seedvr2.restore import loading, planning
 from seedvr2.restore.models import Model, ModelFiles
+from seedvr2.restore.plan.networks import Outline
 from seedvr2.restore.resize import Size, as_samples, resize_frame
 
 FRAMES = 7
@@ -66,6 +67,11 @@ def loaded(make_generator, monkeypatch, tmp_path):
         networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
         return Model(networks[0], LatentCodec(networks[1], posterior=posterior), torch.zeros(3, 8))
 
+    def outline(files, *, dtype, weights):
+        networks = [copy.deepcopy(network).to("meta", dtype) for network in (generator, vae)]
+        return Outline(*networks, torch.zeros(3, 8, device="meta", dtype=dtype))
+
+    monkeypatch.setattr(planning, "outline_model", outline)
     monkeypatch.setattr(loading, "find_model", find)
     monkeypatch.setattr(loading, "load_model", load)
     threads = torch.get_num_threads()

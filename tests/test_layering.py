@@ -27,7 +27,11 @@ ALLOWED = {
     | {"tracing", "models", "flow", "losses", "optim", "io", "data"}
     | {"objectives", "config", "parallel", "evaluation"},
 }
-EXTRA = {"restore/models.py": {"training.weights"}, "data/degrade.py": {"config"}}
+EXTRA = {
+    "restore/models.py": {"training.weights"},
+    "restore/plan/networks.py": {"training.weights"},
+    "data/degrade.py": {"config"},
+}
 COMMANDS = {"train", "infer", "eval", "precompute"}  # they may import everything, and nothing imports them
 NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

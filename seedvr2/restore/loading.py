@@ -1,6 +1,7 @@
 """From what a user asks for to a model that is ready to run, and the facts that its results depend on."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,10 +9,15 @@ import torch
 
 from seedvr2.errors import UserError
 from seedvr2.models.lora import fingerprint
+from seedvr2.models.storage import FULL, STORAGES, store
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
+from seedvr2.restore.memory import give_back_at_once
 from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
+from seedvr2.restore.placement import Placement
+from seedvr2.restore.plan.settings import Settings, ladder
+from seedvr2.restore.recovery import Retreat, SteadyCodec, SteadyGenerator
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
@@ -34,48 +40,121 @@ class Choice(NamedTuple):
     posterior: str = "sample"
     device: str | None = None
     dtype: str | None = None
+    weights: str = FULL  # storage of the generator's large layers
+    offload: int | None = None  # generator blocks that stay on the device at most
+    max_memory: str | None = None
+
+
+class Decided(NamedTuple):
+    """A choice with nothing left open but memory. dtype: a key of `DTYPES`, reason: why. window: latent frames."""
+
+    files: ModelFiles
+    device: torch.device
+    dtype: str
+    reason: str | None
+    window: int
+    steps: int
+    color_fix: str
+    adapters: Adapters | None
+
+    @property
+    def sampling(self) -> dict:
+        """What the generator's work depends on besides its input."""
+        return {"steps": self.steps}
 
 
 class Loaded(NamedTuple):
-    """A model ready to run, and everything about it that results depend on, JSON-able."""
+    """A model ready to run, and everything about it that results depend on, JSON-able. retreat: its way with memory."""
 
     restorer: Restores
     facts: dict
+    retreat: Retreat | None = None
+
+    def settled(self, settings: Settings) -> "Loaded":
+        """The same with other settings of memory."""
+        assert self.retreat is not None
+        values = {"window": settings.window, "overlap": overlap_of(settings.window)}
+        self.restorer.window, self.restorer.overlap, self.restorer.chunk = *values.values(), settings.chunk
+        self.retreat.begin(settings)
+        return self._replace(facts=self.facts | values)
 
 
-def load_choice(choice: Choice, events: Events) -> Loaded:
-    """Find and load a model, and say which it is. Raises UserError for what does not exist or fit."""
+def decide(choice: Choice) -> Decided:
+    """Everything that a choice leaves open but memory. Raises UserError for what does not exist or fit."""
     adapters = chosen_adapters(choice)
-    if choice.model == IDENTITY:
-        return Loaded(Identity(), {"name": IDENTITY})
     if choice.dtype not in (None, *DTYPES):
         raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
     files = find_model(choice.model, has_gpu=device.type != "cpu")
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
+    if choice.weights not in STORAGES:
+        raise UserError(f"there is no storage {choice.weights} of weights; use one of {', '.join(STORAGES)}")
+    if choice.offload is not None and choice.offload < 0:
+        raise UserError(f"--offload {choice.offload} makes no sense; give the number of blocks that stay, at least 0")
     color_fix = choice.color_fix or ("wavelet" if files.released else "none")
     default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
     window = window_latents(default_window if choice.window is None else choice.window)
     steps = step_count(choice.steps, files)
+    return Decided(files, device, dtype, reason, window, steps, color_fix, adapters)
+
+
+def load_choice(choice: Choice, events: Events, settings: Settings | None = None) -> Loaded:
+    """Find and load a model, and say which it is. settings: of memory, else the usual ones.
+
+    Raises UserError for what does not exist or fit.
+    """
+    if choice.model == IDENTITY:
+        return Loaded(Identity(), {"name": IDENTITY})
+    files, device, dtype, reason, window, steps, color_fix, adapters = decide(choice)
+    settings = settings or Settings(window, resident=choice.offload)
     if choice.model is None and not files.released:
         lack = "no GPU" if device.type == "cpu" else f"no released weights in ${WEIGHTS_VARIABLE} or the cache"
         events.say(f"no --model given and {lack}, so the bundled tiny model runs")
     calls = "1 step" if steps == 1 else f"{steps} steps"
     precision = f"{dtype} because {reason}" if reason else dtype
-    settings = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
-    events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
+    how = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
+    events.say(f"model {files.name} ({files.origin}) on {device}, {how}", event="model")
     if adapters is not None:
         strength = "as exported" if adapters.strength is None else adapters.strength
         events.say(f"adapters {adapters.path}, strength {strength}")
-    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
-    settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
-    settings["color_fix"] = color_fix
+    if device.type == "cpu":
+        give_back_at_once()
+    is_direct = settings.resident is None and choice.weights == FULL
+    place = device if is_direct else torch.device("cpu")
+    model = load_model(files, device=place, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
+    hashed = hash_of_model(model.generator, model.codec.vae)
+    store(model.generator, choice.weights)
+    model.codec.vae.to(device)
+    retreat = retreat_of(model.generator, settings, device, events)
+    values = {"seed": choice.seed, "window": settings.window, "overlap": overlap_of(settings.window), "steps": steps}
+    values["color_fix"] = color_fix
     restorer = ShotRestorer(
-        model.generator, model.codec, prompt=model.prompt, device=device, dtype=DTYPES[dtype], **settings
+        SteadyGenerator(model.generator, retreat),
+        SteadyCodec(model.codec, retreat),
+        prompt=model.prompt,
+        device=device,
+        dtype=DTYPES[dtype],
+        chunk=settings.chunk,
+        **values,
     )
-    facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
-    facts |= {**settings, "posterior": choice.posterior, "dtype": dtype, "device": device.type}
-    return Loaded(restorer, facts)
+    facts = {"name": files.name, "origin": files.origin, "hash": hashed, **values}
+    facts |= {"posterior": choice.posterior, "dtype": dtype, "weights": choice.weights, "device": device.type}
+    return Loaded(restorer, facts, retreat)
+
+
+def retreat_of(generator: torch.nn.Module, settings: Settings, device: torch.device, events: Events) -> Retreat:
+    """Put a generator where settings say, with a way down from there."""
+
+    def less(settings: Settings) -> Iterator[Settings]:
+        blocks = len(generator.trunk.blocks)
+        return ladder(settings, blocks=blocks, offload=device.type != "cpu", windows=False)
+
+    return Retreat(settings, less, Placement(generator, device), device, events)
+
+
+def overlap_of(window: int) -> int:
+    """Latent frames that windows share."""
+    return min(1, window - 1)
 
 
 def hash_of_model(*networks: torch.nn.Module) -> str:

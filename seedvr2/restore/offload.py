@@ -87,7 +87,7 @@ class Offload:
             yield self._stream.record_event
 
 
-def offload(network: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *, resident: int) -> Offload:
+def place(network: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *, resident: int) -> Offload:
     """Put a network on a device, but all of its `blocks` beyond `resident` into host memory."""
     inside = {id(x) for block in blocks for x in _weights(block)}
     for module in network.modules():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
-from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.models.vae.autoencoder import TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry, History
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.events import Events
@@ -18,26 +18,33 @@ from seedvr2.restore.memory import is_out_of_memory, release
 from seedvr2.restore.plan.settings import Settings
 
 Result = TypeVar("Result")
+_Run = Callable[[Tensor, History], Tensor]
 
 
 class Retreat:
     """The settings of a run and the way down from them.
 
-    less: settings that need less and less memory and change no result. apply: puts settings into effect. `steps`: in
-    words, what had to be changed.
+    less: what needs less and less memory than some settings and gives the same results. apply: puts settings into
+    effect. `steps`: in words, what had to be changed.
     """
 
     def __init__(
         self,
         settings: Settings,
-        less: Iterator[Settings],
+        less: Callable[[Settings], Iterator[Settings]],
         apply: Callable[[Settings], None],
         device: torch.device,
         events: Events,
     ):
-        self.settings, self.device, self.steps = settings, device, []
-        self._less, self._apply, self._events = less, apply, events
-        apply(settings)
+        self._less_than, self._apply = less, apply
+        self.device, self._events = device, events
+        self.begin(settings)
+
+    def begin(self, settings: Settings) -> None:
+        """Start anew with these settings."""
+        self.settings, self.steps = settings, []
+        self._less = self._less_than(settings)
+        self._apply(settings)
 
     def attempt(self, call: Callable[[], Result]) -> Result | None:
         """The result of a call, or None if memory ran out, for which there are other settings now.
@@ -59,7 +66,7 @@ class Retreat:
                 "--short-side or --window, use --weights int8, or end other programs"
             )
         self._apply(self.settings)
-        step = before.difference(self.settings)
+        step = before.change(self.settings)
         self.steps.append(step)
         self._events.say(f"note: memory ran out, going on with {step}", event="memory", step=step)
         return None
@@ -87,13 +94,13 @@ class SteadyCodec:
 
     def __init__(self, codec: LatentCodec, retreat: Retreat):
         self.codec, self.vae, self.retreat = codec, codec.vae, retreat
-        self._frames, self._latents = reaches(codec)
+        self._frames, self._latents = reaches(codec.vae)
         self._encoded: WeakKeyDictionary[History, _Past] = WeakKeyDictionary()
         self._decoded: WeakKeyDictionary[History, _Past] = WeakKeyDictionary()
 
     def encode(self, frames: Tensor, *, history: History, noise: Tensor | None = None) -> Tensor:
         """As that of `LatentCodec`, of a chunk of a clip."""
-        past = self._encoded.setdefault(history, _Past(history, self._frames, joint=1))
+        past = self._encoded.setdefault(history, _Past(self._frames, joint=1))
         found, position = [], 0
 
         def encode(piece: Tensor, history: History) -> Tensor:
@@ -103,7 +110,7 @@ class SteadyCodec:
 
         while len(frames):
             size = TIME * self.retreat.settings.chunk + past.is_new
-            latents = self._run(past, frames[:size], encode, self._skim)
+            latents = self._run(past, history, frames[:size], encode, self._skim)
             if latents is None:
                 continue
             found.append(latents)
@@ -112,7 +119,7 @@ class SteadyCodec:
 
     def decode(self, latent: Tensor, *, history: History) -> Tensor:
         """As that of `LatentCodec`, of a chunk of a clip."""
-        past = self._decoded.setdefault(history, _Past(history, self._latents, joint=0))
+        past = self._decoded.setdefault(history, _Past(self._latents, joint=0))
         found = []
 
         def decode(piece: Tensor, history: History) -> Tensor:
@@ -120,7 +127,7 @@ class SteadyCodec:
 
         while len(latent):
             size = self.retreat.settings.chunk
-            frames = self._run(past, latent[:size], decode, decode)
+            frames = self._run(past, history, latent[:size], decode, decode)
             if frames is None:
                 continue
             found.append(frames)
@@ -130,34 +137,33 @@ class SteadyCodec:
     def _skim(self, piece: Tensor, history: History) -> Tensor:
         return self.codec.encode(piece, history=history)
 
-    def _run(
-        self, past: "_Past", piece: Tensor, run: Callable[..., Tensor], again: Callable[..., Tensor]
-    ) -> Tensor | None:
-        chunk = self.retreat.settings.chunk
-
+    def _run(self, past: "_Past", given: History, piece: Tensor, run: _Run, again: _Run) -> Tensor | None:
         def call() -> Tensor:
-            if past.history is None:
-                history = Carry()
-                for old in past.pieces(chunk):
-                    again(old, history)
-                past.history = history
-            return run(piece, past.history)
+            if past.is_lost:
+                made = Carry()
+                for old in past.pieces(self.retreat.settings.chunk):
+                    again(old, made)
+                past.remade, past.is_lost = made, False
+            return run(piece, past.remade or given)
 
         result = self.retreat.attempt(call)
         if result is None:
-            past.history = None
+            past.remade, past.is_lost = None, True
         else:
             past.add(piece)
         return result
 
 
 class _Past:
-    """What a stream has given to one side of the autoencoder, as far back as it matters. history: None if it has to be
-    made again. joint: 1 for frames, of which the first stands alone before fours, 0 for latents.
+    """What a stream has given to one side of the autoencoder, as far back as it matters.
+
+    joint: 1 for frames, of which the first stands alone before fours, 0 for latents. `is_lost`: the history of the
+    layers has to be made again. `remade`: the one that takes the place of the stream's own.
     """
 
-    def __init__(self, history: History, reach: int, *, joint: int):
-        self.history: History | None = history
+    def __init__(self, reach: int, *, joint: int):
+        self.remade: Carry | None = None
+        self.is_lost = False
         self.reach, self.joint = reach, joint
         self.seen: deque[Tensor] = deque()
         self.count = 0
@@ -188,7 +194,7 @@ class _Past:
             yield from rows[first:].split(step)
 
 
-def reaches(codec: LatentCodec) -> tuple[int, int]:
+def reaches(vae: VideoVAE) -> tuple[int, int]:
     """Frames and latents that have to pass before it no longer matters where a stream began."""
-    frames = TIME * (-(-look_back(codec.vae.encoder) // TIME) + 2)
-    return frames, -(-look_back(codec.vae.decoder, TIME) // TIME) + 1
+    frames = TIME * (-(-look_back(vae.encoder) // TIME) + 2)
+    return frames, -(-look_back(vae.decoder, TIME) // TIME) + 1

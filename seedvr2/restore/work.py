@@ -68,6 +68,7 @@ def restore(
         "notes": [*info.notes, *encoding.notes, *later, *outcome.notes],
         "damaged": media.damaged,
         "truncated": media.is_truncated,
+        "memory": model.memory(),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
     write_sidecar(sidecar_path(output), info.path, output, facts)

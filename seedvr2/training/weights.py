@@ -82,6 +82,17 @@ def outline(path: Path) -> nn.Module:
         return recipe()
 
 
+def outline(path: Path) -> nn.Module:
+    """The network that a file of `export` holds, on the meta device, without its weights.
+
+    The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError
+    otherwise.
+    """
+    recipe = config.build(read_metadata(path)["recipe"], str(path), allowed=("seedvr2.models.",))
+    with torch.device("meta"):
+        return recipe()
+
+
 def load_network(path: Path) -> nn.Module:
     """The network that a file of `export` holds, with its weights, in fp32 on the CPU. Raises UserError as `outline`."""
     network = outline(path)

@@ -6,7 +6,7 @@ What the autoencoder and the generator hold while they run follows from their co
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.dit import plan_layer
-from seedvr2.models.vae.autoencoder import SPACE, TIME
+from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.generation import Generation
 from seedvr2.restore.plan.networks import Outline
 from seedvr2.restore.plan.settings import Settings
 from seedvr2.restore.resize import Size
+from seedvr2.restore.shot import SIDE_MULTIPLE
 from seedvr2.restore.stream import decoded, encoded
 from seedvr2.tracing import Kernels, Live
 
@@ -27,10 +28,16 @@ STAGES = ("encode", "generate", "decode")
 
 @dataclass(frozen=True)
 class Film:
-    """What is to be restored. size: of its output, padded. frames: of the longest shot, None if unknown."""
+    """What is to be restored. source, size: of its pictures and of those of the output. frames: None if unknown."""
 
+    source: Size
     size: Size
     frames: int | None = None
+
+    @property
+    def padded(self) -> Size:
+        """The size that the networks see."""
+        return Size(*(-(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in self.size))
 
     @property
     def latents(self) -> int | None:
@@ -89,12 +96,17 @@ class _Meter:
 
 
 @torch.no_grad()
-def trace_run(networks: Outline, film: Film, settings: Settings, *, dtype: torch.dtype, gpu: bool, steps: int) -> Traced:
-    """Trace the first and a later call of each stage, in the order in which a run comes to hold most."""
+def trace_run(
+    networks: Outline, film: Film, settings: Settings, *, dtype: torch.dtype, gpu: bool, sampling: Mapping
+) -> Traced:
+    """Trace the first and a later call of each stage, in the order in which a run comes to hold most.
+
+    sampling: arguments of `Generation`.
+    """
     generator, vae, prompt = networks
     known = [prompt, *(x for network in (generator, vae) for x in (*network.parameters(), *network.buffers()))]
     meter = _Meter(known, gpu=gpu)
-    codec, (height, width), chunk = LatentCodec(vae), film.size, settings.chunk
+    codec, (height, width), chunk = LatentCodec(vae), film.padded, settings.chunk
     count = math.inf if film.latents is None else film.latents
     window = int(min(settings.window, count))
     plan_layer.cache_clear()  # its tables stay on the device and count
@@ -108,10 +120,12 @@ def trace_run(networks: Outline, film: Film, settings: Settings, *, dtype: torch
                 next(latents, None)
         waiting = [torch.empty_like(latent) for _ in range(window)]
         with meter.stage("generate"):
-            generation = Generation(_Once(generator, meter), prompt=prompt, steps=steps, device="meta", dtype=dtype)
+            once = _Once(generator, meter)
+            generation = Generation(once, prompt=prompt, device="meta", dtype=dtype, **sampling)
             clean = generation(torch.stack(waiting), 0)
         resting = meter.live.bytes
-        made = decoded(iter(clean), codec, count=chunk)
+        latent = clean[0]
+        made = decoded((latent for _ in range(int(min(count, 2 * chunk)))), codec, count=chunk)
         for first in (True, False)[: 1 + (count > chunk)]:
             with meter.stage("decode"):
                 next(made)

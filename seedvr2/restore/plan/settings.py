@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from seedvr2.models.vae.autoencoder import TIME
+
 BUSY = 4_000_000  # pixels that keep any device busy: more per call of the autoencoder gain nothing
 MOST_CHUNK = 8
 SHARES = (0.75, 0.5, 0.25, 0.0)  # of the generator's blocks that stay on the device
@@ -17,12 +19,36 @@ class Settings(NamedTuple):
     chunk: int = 1
     resident: int | None = None
 
+    def describe(self) -> str:
+        """In words."""
+        stay = "" if self.resident is None else f", {self.resident} generator blocks on the device"
+        return f"windows of {frames_of(self.window)} frames, {TIME * self.chunk} frames per autoencoder call{stay}"
+
+    def facts(self) -> dict:
+        """JSON-able."""
+        return self._asdict()
+
+    def change(self, other: "Settings") -> str:
+        """What `other` has otherwise, in words."""
+        words = []
+        if other.chunk != self.chunk:
+            words.append(f"{TIME * other.chunk} instead of {TIME * self.chunk} frames per autoencoder call")
+        if other.resident != self.resident:
+            words.append(f"only {other.resident} generator blocks on the device")
+        if other.window != self.window:
+            words.append(f"windows of {frames_of(other.window)} instead of {frames_of(self.window)} frames")
+        return ", ".join(words)
+
+
+def frames_of(latents: int) -> int:
+    """Frames of a window of latent frames."""
+    return TIME * (latents - 1) + 1
+
 
 def ladder(first: Settings, *, blocks: int, offload: bool, windows: bool) -> Iterator[Settings]:
-    """Settings that need less and less memory, from `first` on. blocks: of the generator. offload: whether blocks may
+    """Settings that need less and less memory than `first`. blocks: of the generator. offload: whether blocks may
     leave the device. windows: whether the window may shrink, which comes last.
     """
-    yield first
     while first.chunk > 1:
         first = first._replace(chunk=first.chunk // 2)
         yield first
@@ -39,6 +65,6 @@ def ladder(first: Settings, *, blocks: int, offload: bool, windows: bool) -> Ite
 def busy_chunk(height: int, width: int) -> int:
     """Latent frames per call with which the autoencoder has enough to do."""
     chunk = 1
-    while chunk < MOST_CHUNK and 2 * chunk * 4 * height * width <= BUSY:
+    while chunk < MOST_CHUNK and 2 * chunk * TIME * height * width <= BUSY:
         chunk *= 2
     return chunk
