@@ -128,7 +128,7 @@ def resolve(name: str, where: str, *, allowed: tuple[str, ...] = ALLOWED) -> Cal
         except AttributeError:
             break
         # `seedvr2.x.os.system` begins like ours and is not: what counts is where a thing was defined
-        if callable(found) and getattr(found, "__module__", "").startswith(allowed):
+        if callable(found) and str(getattr(found, "__module__", "")).startswith(allowed):
             return found
         break
     raise UserError(f"{where}._target_ is {name!r}, which is no class or function of ours: check its spelling")

@@ -31,10 +31,10 @@ from seedvr2.evaluation.scoring import TRUTH, Terms, safe
 from seedvr2.io.files import disk_errors
 from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
-from seedvr2.restore.loading import IDENTITY, Choice, step_count, window_latents
-from seedvr2.restore.models import find_model
+from seedvr2.restore.loading import IDENTITY, Choice, guidance_scales, step_count, window_latents
 from seedvr2.restore.produce import Wanted, produce
 from seedvr2.restore.restorer import Restorer
+from seedvr2.restore.search import find_model
 from seedvr2.restore.shot import COLOR_FIXES
 
 COMMAND = "python -m seedvr2.eval"
@@ -116,7 +116,10 @@ def parser() -> argparse.ArgumentParser:
     metrics.add_argument("--flow", choices=("auto", "dis", "raft"), default="auto", help="of the warping error")
     metrics.add_argument("--flow-on", choices=("gt", "output", "lq"), default="gt", help="whose motion (default gt)")
     model = result.add_argument_group("models")
+    model.add_argument("--models", type=Path, metavar="FILE", help="a table of models (default: $SEEDVR2_MODELS)")
     model.add_argument("--steps", type=int, help="generator calls per window, for multi-step models")
+    model.add_argument("--cfg", type=float, help="guidance of multi-step models (default: the model's)")
+    model.add_argument("--cfg-rescale", type=float, help="share of the guided spread that is taken back (default 0)")
     model.add_argument("--window", type=int, help="frames restored together, 4k + 1")
     model.add_argument("--seed", type=int, default=0, help="of the noise, and of metrics that sample (default 0)")
     model.add_argument("--color-fix", choices=tuple(COLOR_FIXES), default="none", help="default none, as in the paper")
@@ -144,8 +147,9 @@ def check_choice(choice: Choice) -> None:
     """Raises UserError for a model that does not exist, or that cannot be run as asked, without loading it."""
     if choice.model == IDENTITY:
         return
-    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu")
+    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu", models=choice.models)
     step_count(choice.steps, files)
+    guidance_scales(choice, files)
     if choice.window is not None:
         window_latents(choice.window)
 
@@ -176,7 +180,8 @@ def fitted(bench: Bench, entries: Sequence[Entry], arguments: argparse.Namespace
 
 def models(arguments: argparse.Namespace) -> list[tuple[str, tuple[Choice, Mapping]]]:
     """The models to run by the name of their method, each with its choice and the swept setting."""
-    base = {name: getattr(arguments, name) for name in ("seed", "window", "steps", "color_fix", "device", "dtype")}
+    names = ("models", "seed", "window", "steps", "cfg", "cfg_rescale", "color_fix", "device", "dtype")
+    base = {name: getattr(arguments, name) for name in names}
     named = _named(arguments.model, "model")
     if arguments.sweep is None:
         return [(name, (Choice(**{**base, "model": value}), {})) for name, value in named.items()]

@@ -20,7 +20,7 @@ from seedvr2.restore.device import DTYPES
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
 from seedvr2.restore.journal import unfinished_model
-from seedvr2.restore.loading import BASE_STEPS, IDENTITY, OWN_WINDOW, RELEASED_WINDOW, Choice
+from seedvr2.restore.loading import IDENTITY, Choice
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
 from seedvr2.restore.plan.prediction import Film
 from seedvr2.restore.planning import Foresight, plan_film
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 try:
                     with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
                         targets = plan_targets(pair, media, arguments)
-                        foresight = foresee(media, targets[0], choice, fresh=arguments.overwrite)
+                        foresight = foresee(media, targets[0], choice, arguments)
                         if arguments.plan:
                             tell_plan(pair.source, foresight, events)
                             continue
@@ -85,21 +85,24 @@ def parser() -> argparse.ArgumentParser:
     size.add_argument("--scale", type=float, help=f"output size over input size (default {DEFAULT_SCALE:g})")
     size.add_argument("--short-side", type=int, help="short side of the output in pixels")
     size.add_argument("--size", help="exact output size, WIDTHxHEIGHT")
-    names = f"tiny, 3b, 7b, {IDENTITY} (nothing but reading and writing) or a folder"
+    names = f"tiny, 3b, 7b, 7b-sharp, seedvr-3b, seedvr-7b, {IDENTITY} (only reads and writes), a folder or file"
     add("--model", help=f"{names}; default: released weights if there are any and a GPU, else tiny")
+    add("--models", type=Path, metavar="FILE", help="a table of models of your own (default: $SEEDVR2_MODELS)")
     add("--lora", type=Path, metavar="FILE", help="lora.safetensors of a fine-tuning stage, merged into the model")
     add("--lora-strength", type=float, help="factor of the adapters, 0 for the plain model (default: as exported)")
     add("--seed", type=int, default=0, help="of the noise that restoration starts from (default 0)")
-    windows = f"(default {OWN_WINDOW}, for released models {RELEASED_WINDOW})"
-    add("--window", type=int, help=f"frames restored together, 4k + 1 {windows}")
-    add("--steps", type=int, help=f"generator calls per window, for multi-step models (default {BASE_STEPS})")
+    add("--window", type=int, help="frames restored together, 4k + 1 (default: that of the model)")
+    add("--steps", type=int, help="generator calls per window, for multi-step models (default: that of the model)")
+    add("--cfg", type=float, help="guidance of multi-step models, 1: none, else twice the time (default: the model's)")
+    add("--cfg-rescale", type=float, help="share from 0 to 1 of the guided spread that is taken back (default 0)")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: wavelet for released models, none for others")
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")
     memory = result.add_argument_group("memory")
     memory.add_argument("--plan", action="store_true", help="print what the run will take, and end without loading")
-    memory.add_argument("--max-memory", metavar="SIZE", help="of the device, 24GB for instance (default: 90%% of the free)")
+    most = "of the device, 24GB for instance (default: 90%% of what is free)"
+    memory.add_argument("--max-memory", metavar="SIZE", help=most)
     stay = "stream the generator's blocks from host memory, all but BLOCKS (default: as many as do not fit)"
     memory.add_argument("--offload", type=int, nargs="?", const=0, metavar="BLOCKS", help=stay)
     stored = "of the generator's large layers; in 8 bits results change slightly (default full)"
@@ -157,11 +160,12 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     return targets
 
 
-def foresee(media: Media, target: Target, choice: Choice, *, fresh: bool) -> Foresight | None:
-    """The plan for a medium. fresh: whether an unfinished run does not matter."""
+def foresee(media: Media, target: Target, choice: Choice, arguments: argparse.Namespace) -> Foresight | None:
+    """The plan for a medium."""
     info = media.info
     film = Film(Size(info.height, info.width), target.size, 1 if info.kind == "image" else info.frames)
-    return plan_film(choice, film, None if fresh else unfinished_model(target.path))
+    unfinished = None if arguments.overwrite else unfinished_model(target.path)
+    return plan_film(choice, film, most=arguments.max_memory, unfinished=unfinished)
 
 
 def tell_plan(source: Path, foresight: Foresight | None, events: Events) -> None:

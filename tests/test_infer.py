@@ -17,9 +17,10 @@ from seedvr2.io.writer import VideoWriter
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.restore import loading, planning
-from seedvr2.restore.models import Model, ModelFiles
+from seedvr2.restore.models import Model
 from seedvr2.restore.plan.networks import Outline
 from seedvr2.restore.resize import Size, as_samples, resize_frame
+from seedvr2.restore.search import ModelFiles
 
 FRAMES = 7
 RATE = Fraction(30000, 1001)
@@ -51,7 +52,7 @@ def video(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def loaded(make_generator, monkeypatch, tmp_path):
+def loaded(make_generator, monkeypatch, tmp_path_factory):
     """Replace the bundled model by small random networks; returns the names that were asked for."""
     asked = []
     with torch.random.fork_rng(devices=[]):
@@ -59,9 +60,14 @@ def loaded(make_generator, monkeypatch, tmp_path):
         vae = VideoVAE((16, 16, 16, 16), 1, groups=8).eval().requires_grad_(False)
     generator = make_generator("3b").eval().requires_grad_(False)
 
-    def find(name, *, has_gpu):
+    folder = tmp_path_factory.mktemp("model")
+    files = [folder / part for part in ("vae", "generator", "prompts")]
+    for file in files:
+        file.write_text(file.name)
+
+    def find(name, *, has_gpu, models):
         asked.append(name)
-        return ModelFiles(name or "tiny", "bundled", *[tmp_path / part for part in ("vae", "generator", "prompts")])
+        return ModelFiles(name or "tiny", "bundled", *files)
 
     def load(files, *, device, dtype, posterior, adapters=None):
         networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
@@ -201,8 +207,8 @@ def test_the_precision_is_chosen_by_name(tmp_path, capsys):
 
 
 def test_a_multi_step_model_takes_several_steps(tmp_path, monkeypatch, capsys):
-    multi_step = ModelFiles("run", "stage base", *[tmp_path] * 3, steps=None)
-    monkeypatch.setattr(loading, "find_model", lambda name, *, has_gpu: multi_step)
+    multi_step = ModelFiles("run", "stage base", *[tmp_path / "lq.png"] * 3, steps=None)
+    monkeypatch.setattr(loading, "find_model", lambda name, *, has_gpu, models: multi_step)
     write_image(tmp_path / "lq.png", picture(0))
     for name, arguments, steps in (("a", (), "8 steps"), ("b", ("--steps", "2"), "2 steps")):
         run("--input", tmp_path / "lq.png", "--output", tmp_path / f"{name}.png", "--scale", "1", *arguments)

@@ -30,9 +30,10 @@ ALLOWED = {
 EXTRA = {
     "restore/models.py": {"training.weights"},
     "restore/plan/networks.py": {"training.weights"},
+    "restore/table.py": {"config"},
     "data/degrade.py": {"config"},
 }
-COMMANDS = {"train", "infer", "eval", "precompute"}  # they may import everything, and nothing imports them
+COMMANDS = {"train", "infer", "eval", "precompute", "convert"}  # they may import everything, and nothing imports them
 NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 

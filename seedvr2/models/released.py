@@ -6,7 +6,6 @@ store as buffers and we compute; `to_released` and `from_released` add and remov
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from seedvr2.models.dit import SwinMMDiT, Trunk
 from seedvr2.models.layers import GeluMLP, SwiGLU
 from seedvr2.models.released_vae import vae_from_released
 from seedvr2.models.rope import JointRope, VideoRope
+from seedvr2.models.weight_files import read_state_dict
 from seedvr2.models.windows import adaptive_window
 
 __all__ = ["RELEASED", "dit_from_released", "from_released", "read_state_dict", "to_released", "vae_from_released"]
@@ -45,7 +45,7 @@ _SIZES = {
     "num_layers",
 }
 _FAMILY = {"mm_layers", "mlp_type", "rope_type", "rope_dim", "vid_out_norm", "block_type", "window", "window_method"}
-_NAMES_SHOWN = 8
+_NAMES_SHOWN = 3
 
 
 def _released_config(*, layers: int, window=(4, 3, 3), **sizes) -> dict:
@@ -227,21 +227,3 @@ def load_released(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     """
     on_meta = any(parameter.is_meta for parameter in network.parameters())
     network.load_state_dict(from_released(network, state_dict), assign=on_meta)
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file, or of a `.pth`/`.pt` file that holds tensors only (weights_only loading)."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"weights file {str(path)!r} does not exist: check the path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # every reader has its own exceptions for damaged files
-        raise UserError(f"weights file {str(path)!r} cannot be read as plain tensors: {error}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise UserError(f"weights file {str(path)!r} is not a flat table of tensors: export the bare state dict")
-    return loaded

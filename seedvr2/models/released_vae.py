@@ -28,7 +28,7 @@ FIXED = {
 }
 # How the release finds its class, converts older weights, cuts clips into slices and trains: nothing about the network.
 WITHOUT_EFFECT = {"__object__", "inflation_mode", "slicing_sample_min_size", "freeze_encoder"}
-NAMES_SHOWN = 8
+NAMES_SHOWN = 3
 
 
 def vae_from_released(config: Mapping[str, object], state_dict: Mapping[str, Tensor]) -> VideoVAE:
@@ -52,6 +52,13 @@ def vae_from_released(config: Mapping[str, object], state_dict: Mapping[str, Ten
     weights = {name: weight.to(torch.float32, copy=True) for name, weight in state_dict.items()}
     vae.load_state_dict(weights, assign=True)
     return vae
+
+
+def vae_shapes(config: Mapping[str, object]) -> dict[str, torch.Size]:
+    """The shape of every weight of the VAE of a released configuration, by name."""
+    with torch.device("meta"):
+        vae = VideoVAE(**_build_arguments(config.get("model", config)))
+    return {name: weight.shape for name, weight in vae.state_dict().items()}
 
 
 def _build_arguments(config: Mapping[str, object]) -> dict:

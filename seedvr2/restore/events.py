@@ -18,6 +18,11 @@ class Events:
     def __init__(self, *, quiet: bool = False, as_json: bool = False):
         self.quiet, self.as_json = quiet, as_json
 
+    @property
+    def shows_progress(self) -> bool:
+        """Whether people watch, and progress bars may be drawn."""
+        return not (self.quiet or self.as_json)
+
     def say(self, text: str, *, event: str = "note", **facts: object) -> None:
         """Tell something; `facts` are for programs."""
         if self.as_json:

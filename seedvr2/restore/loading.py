@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +14,17 @@ from seedvr2.models.storage import FULL, STORAGES, store
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
+from seedvr2.restore.generation import Guidance
+from seedvr2.restore.hashes import file_hash
 from seedvr2.restore.memory import give_back_at_once
-from seedvr2.restore.models import WEIGHTS_VARIABLE, Adapters, ModelFiles, find_model, load_model
+from seedvr2.restore.models import Adapters, load_model
 from seedvr2.restore.placement import Placement
 from seedvr2.restore.plan.settings import Settings, ladder
 from seedvr2.restore.recovery import Retreat, SteadyCodec, SteadyGenerator
+from seedvr2.restore.search import WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
-OWN_WINDOW = 17  # frames; what the tiny model is trained on
-RELEASED_WINDOW = 33
-BASE_STEPS = 8  # of a multi-step generator, as in the previews of its training
 IDENTITY = "identity"
 
 
@@ -31,18 +32,20 @@ class Choice(NamedTuple):
     """What to load and how to run it; None stands for what suits the model and the machine, as `infer --help` says."""
 
     model: str | None = None
+    models: Path | None = None
     lora: Path | None = None
     lora_strength: float | None = None
     seed: int = 0
     window: int | None = None  # frames
     steps: int | None = None
+    cfg: float | None = None
+    cfg_rescale: float | None = None
     color_fix: str | None = None
     posterior: str = "sample"
     device: str | None = None
     dtype: str | None = None
     weights: str = FULL  # storage of the generator's large layers
     offload: int | None = None  # generator blocks that stay on the device at most
-    max_memory: str | None = None
 
 
 class Decided(NamedTuple):
@@ -54,13 +57,10 @@ class Decided(NamedTuple):
     reason: str | None
     window: int
     steps: int
+    cfg: float
+    cfg_rescale: float
     color_fix: str
     adapters: Adapters | None
-
-    @property
-    def sampling(self) -> dict:
-        """What the generator's work depends on besides its input."""
-        return {"steps": self.steps}
 
 
 class Loaded(NamedTuple):
@@ -85,32 +85,34 @@ def decide(choice: Choice) -> Decided:
     if choice.dtype not in (None, *DTYPES):
         raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
-    files = find_model(choice.model, has_gpu=device.type != "cpu")
+    files = find_model(choice.model, has_gpu=device.type != "cpu", models=choice.models)
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
     if choice.weights not in STORAGES:
         raise UserError(f"there is no storage {choice.weights} of weights; use one of {', '.join(STORAGES)}")
     if choice.offload is not None and choice.offload < 0:
         raise UserError(f"--offload {choice.offload} makes no sense; give the number of blocks that stay, at least 0")
-    color_fix = choice.color_fix or ("wavelet" if files.released else "none")
-    default_window = RELEASED_WINDOW if files.released else OWN_WINDOW
-    window = window_latents(default_window if choice.window is None else choice.window)
+    color_fix = choice.color_fix or files.color_fix
+    window = window_latents(files.window if choice.window is None else choice.window)
     steps = step_count(choice.steps, files)
-    return Decided(files, device, dtype, reason, window, steps, color_fix, adapters)
+    return Decided(files, device, dtype, reason, window, steps, *guidance_scales(choice, files), color_fix, adapters)
 
 
 def load_choice(choice: Choice, events: Events, settings: Settings | None = None) -> Loaded:
-    """Find and load a model, and say which it is. settings: of memory, else the usual ones.
+    """Find and load a model, and say which it is; what is not on this machine is fetched.
 
-    Raises UserError for what does not exist or fit.
+    settings: of memory, else the usual ones. Raises UserError for what does not exist or fit, and before anything is
+    fetched for settings that make no sense.
     """
     if choice.model == IDENTITY:
         return Loaded(Identity(), {"name": IDENTITY})
-    files, device, dtype, reason, window, steps, color_fix, adapters = decide(choice)
+    files, device, dtype, reason, window, steps, cfg, cfg_rescale, color_fix, adapters = decide(choice)
     settings = settings or Settings(window, resident=choice.offload)
     if choice.model is None and not files.released:
         lack = "no GPU" if device.type == "cpu" else f"no released weights in ${WEIGHTS_VARIABLE} or the cache"
         events.say(f"no --model given and {lack}, so the bundled tiny model runs")
+    files = fetched(files, say=events.say, progress=events.shows_progress)
     calls = "1 step" if steps == 1 else f"{steps} steps"
+    calls += "" if cfg == 1 else f" with guidance {cfg:g}"
     precision = f"{dtype} because {reason}" if reason else dtype
     how = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
     events.say(f"model {files.name} ({files.origin}) on {device}, {how}", event="model")
@@ -121,23 +123,28 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
         give_back_at_once()
     is_direct = settings.resident is None and choice.weights == FULL
     place = device if is_direct else torch.device("cpu")
-    model = load_model(files, device=place, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
+    with ThreadPoolExecutor() as pool:  # hashing takes no longer than loading
+        hashes = pool.map(file_hash, files.paths)
+        model = load_model(files, device=place, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
     hashed = hash_of_model(model.generator, model.codec.vae)
     store(model.generator, choice.weights)
     model.codec.vae.to(device)
     retreat = retreat_of(model.generator, settings, device, events)
     values = {"seed": choice.seed, "window": settings.window, "overlap": overlap_of(settings.window), "steps": steps}
-    values["color_fix"] = color_fix
+    values |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
         SteadyGenerator(model.generator, retreat),
         SteadyCodec(model.codec, retreat),
         prompt=model.prompt,
+        guidance=None if cfg == 1 else Guidance(model.negative, cfg, cfg_rescale),
         device=device,
         dtype=DTYPES[dtype],
         chunk=settings.chunk,
         **values,
     )
-    facts = {"name": files.name, "origin": files.origin, "hash": hashed, **values}
+    facts = {"name": files.name, "origin": files.origin, "hash": hashed}
+    facts["sha256"] = dict(zip((path.name for path in files.paths), hashes, strict=True))
+    facts |= {**values, "cfg": cfg, "cfg_rescale": cfg_rescale}
     facts |= {"posterior": choice.posterior, "dtype": dtype, "weights": choice.weights, "device": device.type}
     return Loaded(restorer, facts, retreat)
 
@@ -175,12 +182,31 @@ def chosen_adapters(choice: Choice) -> Adapters | None:
 def step_count(asked: int | None, files: ModelFiles) -> int:
     """How often the generator is called per window; raises UserError for a number that the model is not made for."""
     if asked is None:
-        return files.steps or BASE_STEPS
+        return files.steps or files.usual_steps
     if asked < 1:
         raise UserError(f"--steps {asked} makes no sense; give at least 1")
     if files.steps not in (None, asked):
         raise UserError(f"--steps {asked} does not fit {files.name}, which is made for {files.steps}; leave it out")
     return asked
+
+
+def guidance_scales(choice: Choice, files: ModelFiles) -> tuple[float, float]:
+    """Scale and rescale of guidance; raises UserError for a model that is not made for it, or numbers that make no
+    sense.
+    """
+    cfg, rescale = choice.cfg, choice.cfg_rescale
+    if files.steps is not None and (cfg not in (None, 1) or rescale):
+        option = f"--cfg-rescale {rescale:g}" if cfg in (None, 1) else f"--cfg {cfg:g}"
+        made = "1 step" if files.steps == 1 else f"{files.steps} steps"
+        raise UserError(f"{option} needs a multi-step model, and {files.name} is made for {made}; leave it out")
+    cfg = files.cfg if cfg is None else cfg
+    if not (math.isfinite(cfg) and cfg >= 0):
+        raise UserError(f"--cfg {cfg} makes no sense; give a number of at least 0, 1 for no guidance")
+    if rescale is not None and not 0 <= rescale <= 1:
+        raise UserError(f"--cfg-rescale {rescale} makes no sense; give a number from 0 to 1")
+    if rescale and cfg == 1:
+        raise UserError(f"--cfg-rescale {rescale:g} has nothing to rescale; give --cfg too")
+    return float(cfg), float(rescale or 0)
 
 
 def window_latents(frames: int) -> int:

@@ -1,4 +1,4 @@
-"""Memory of the machine: what is free of it, how it is written, how it is given back, and what running out looks like."""
+"""Memory of the machine: what is free, how amounts are written, how it is given back, what running out looks like."""
 
 import contextlib
 import ctypes

@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import torch
 
-from seedvr2.models.storage import FULL
 from seedvr2.restore.device import DTYPES
+from seedvr2.restore.generation import Guidance
 from seedvr2.restore.loading import IDENTITY, Choice, decide
 from seedvr2.restore.memory import free_memory, parse_memory
-from seedvr2.restore.models import ModelFiles
 from seedvr2.restore.plan.choose import SHARE, Plan, Task, choose
-from seedvr2.restore.plan.networks import Outline, outline_model
+from seedvr2.restore.plan.networks import outline_model
 from seedvr2.restore.plan.prediction import Film
 from seedvr2.restore.plan.report import line, seconds, table
 from seedvr2.restore.plan.settings import Settings
@@ -44,38 +43,37 @@ class Foresight(NamedTuple):
         return line(self.plan, self.rates)
 
 
-def plan_film(choice: Choice, film: Film, unfinished: Mapping | None = None) -> Foresight | None:
+def plan_film(
+    choice: Choice, film: Film, *, most: str | None = None, unfinished: Mapping | None = None
+) -> Foresight | None:
     """The plan for a film, None for the identity, which needs none.
 
-    unfinished: facts of the model of an unfinished run, whose results depend on its window. Raises UserError for what
-    does not exist or fit.
+    most: memory of the device that may be used, "24GB" for instance. unfinished: facts of the model of an unfinished
+    run, whose results depend on its window. Raises UserError for what does not exist or fit.
     """
     if choice.model == IDENTITY:
         return None
-    files, device, dtype, _, window, *_ = decided = decide(choice)
+    decided = decide(choice)
+    files, device, window = decided.files, decided.device, decided.window
     if choice.window is None and unfinished is not None:
         window = unfinished.get("window", window)
-    kind = DTYPES[dtype]
+    dtype = DTYPES[decided.dtype]
+    networks = outline_model(files, dtype=dtype, weights=choice.weights)
+    guidance = None if decided.cfg == 1 else Guidance(networks.prompt, decided.cfg, decided.cfg_rescale)
     task = Task(
-        networks=_outlined(files, kind, choice.weights),
+        networks=networks,
         film=film,
         device=device,
-        dtype=kind,
-        sampling=decided.sampling,
+        dtype=dtype,
+        sampling={"steps": decided.steps, "guidance": guidance, "condition_noise": files.condition_noise},
         given=Settings(window, resident=choice.offload),
         is_fixed=choice.window is not None or unfinished is not None,
-        budget=SHARE * _free(device) if choice.max_memory is None else parse_memory(choice.max_memory),
+        budget=SHARE * _free(device) if most is None else parse_memory(most),
     )
     plan, tried = choose(task)
-    return Foresight(plan, tried, measure(device, kind, plan.traced.layers))
+    return Foresight(plan, tried, measure(device, dtype, plan.traced.layers))
 
 
-# of several films all have the same networks, and the memory that was free before the first one was loaded
-@functools.lru_cache(maxsize=1)
-def _outlined(files: ModelFiles, dtype: torch.dtype, weights: str) -> Outline:
-    return outline_model(files, dtype=dtype, weights=weights)
-
-
-@functools.lru_cache
+@functools.lru_cache  # what counts is the memory before the first of several films loaded the model
 def _free(device: torch.device) -> float:
     return free_memory(device)

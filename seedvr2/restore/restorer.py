@@ -30,11 +30,14 @@ class Restorer:
         self,
         model: str | Path | None = None,
         *,
+        models: str | Path | None = None,
         lora: str | Path | None = None,
         lora_strength: float | None = None,
         seed: int = 0,
         window: int | None = None,
         steps: int | None = None,
+        cfg: float | None = None,
+        cfg_rescale: float | None = None,
         color_fix: str | None = None,
         posterior: str = "sample",
         device: str | torch.device | None = None,
@@ -45,21 +48,25 @@ class Restorer:
         """Load a model, silently. The arguments are those of `python -m seedvr2.infer`, with the same defaults.
 
         model: a name such as "tiny" or "3b", or the folder of a model or training run; None: the released weights if
-        there are any and an accelerator, else "tiny". lora, lora_strength: a file of adapters, and their factor.
+        there are any and an accelerator, else "tiny". models: a table of models of your own. lora, lora_strength: a file of adapters, and their factor.
         seed: of the noise that restoration starts from. window: frames restored together, 4k + 1. steps: generator
-        calls per window. color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu",
+        calls per window. cfg, cfg_rescale: guidance of multi-step models. color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu",
         "cuda", "cuda:1", "mps", ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or "fp16", or the
-        torch dtype; None: what the device is good at. weights: storage of the generator's, "full", "int8" or "fp8".
-        offload: how many of the generator's blocks stay on the device at most; None: all. Raises UserError, a ValueError, for what does not exist or fit.
+        torch dtype; None: what the device is good at. weights: "full", or "int8" or "fp8" for
+        the generator's large layers. offload: how many of its blocks stay on the device; None: all. Raises UserError,
+        a ValueError, for what does not exist or fit.
         """
         names = {value: name for name, value in DTYPES.items()}
         choice = Choice(
             model=None if model is None else str(model),
+            models=None if models is None else Path(models),
             lora=None if lora is None else Path(lora),
             lora_strength=lora_strength,
             seed=seed,
             window=window,
             steps=steps,
+            cfg=cfg,
+            cfg_rescale=cfg_rescale,
             color_fix=color_fix,
             posterior=posterior,
             device=None if device is None else str(device),
@@ -71,7 +78,10 @@ class Restorer:
 
     @classmethod
     def chosen(cls, choice: Choice, events: Events, settings: Settings | None = None) -> Self:
-        """Load what a command was asked for, and say so. settings: of memory, else the usual ones. Raises UserError for what does not exist or fit."""
+        """Load what a command was asked for, and say so. settings: of memory, else the usual ones.
+
+        Raises UserError for what does not exist or fit.
+        """
         made = cls.__new__(cls)
         made._hold(load_choice(choice, events, settings))
         return made

@@ -50,9 +50,9 @@ class ShotRestorer:
     ):
         """prompt: (M, text_dim) text embedding. window, overlap: latent frames per generator call, and shared by two.
 
-        steps, guidance, condition_noise: see `Generation`. The networks are expected on `device` in `dtype`. chunk: latent frames per
-        autoencoder call, which changes memory and speed only. Raises UserError for a window, number of steps or colour
-        fix that cannot be.
+        steps, guidance, condition_noise: see `Generation`. The networks are expected on `device` in `dtype`. chunk:
+        latent frames per autoencoder call, which changes memory and speed only. Raises UserError for a window, number
+        of steps or colour fix that cannot be.
         """
         check_window(window, overlap=overlap)
         if color_fix not in COLOR_FIXES:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from seedvr2.errors import UserError
+from seedvr2.models.weight_files import present
 from seedvr2.training.weights import POSITIVE
 
 NETWORKS = ("generator", "teacher", "discriminator", "prompts", "vae")
@@ -26,7 +27,8 @@ class Catalogue:
         elif initial is not None and Path(initial).is_dir():
             self.add_stage("initial", next(p for p in (Path(initial, "final"), Path(initial)) if p.is_dir()))
         elif initial is not None:
-            beside = {"vae": Path(initial).with_name(RELEASED_VAE), "prompts": Path(initial).with_name(POSITIVE)}
+            beside = {"vae": RELEASED_VAE, "prompts": POSITIVE}
+            beside = {name: present(Path(initial).with_name(file)) for name, file in beside.items()}
             found = {name: path for name, path in beside.items() if path.is_file()}
             self._add("initial", {"generator": Path(initial), **found})
         if absent := [str(path) for path in self.files.values() if not path.is_file()]:

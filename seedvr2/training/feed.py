@@ -18,7 +18,7 @@ from seedvr2.parallel.history import SplitCodec
 from seedvr2.randomness import Draws, Key, seed_of, torch_generator
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.latent_cache import LatentCache, origin
-from seedvr2.training.weights import read_metadata
+from seedvr2.training.weights import find_metadata
 
 PREVIEWS = 4
 CHUNK = 2  # latent frames in a pass through the VAE
@@ -212,7 +212,8 @@ def fresh_clips(
 
 def latent_scale(path: Path) -> float:
     """Latent scale of a VAE file: its own if training measured one, else the released 0.9152."""
-    return read_metadata(path).get("scale", RELEASED_SCALE) if path.suffix == ".safetensors" else RELEASED_SCALE
+    facts = find_metadata(path) if path.suffix == ".safetensors" else None
+    return (facts or {}).get("scale", RELEASED_SCALE)
 
 
 def my_positions(feed: PixelFeed | LatentFeed, step: int) -> range:

@@ -17,10 +17,15 @@ from torch.distributed.tensor import DTensor
 from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.io.files import whole
-from seedvr2.models.released import load_released, read_state_dict, to_released
+from seedvr2.models.released import load_released, to_released
+from seedvr2.models.weight_files import present, read_embedding, read_state_dict
 from seedvr2.objectives.objective import Exported
 
 POSITIVE, NEGATIVE = "pos_emb.pt", "neg_emb.pt"  # released prompt embeddings
+# Where the networks of an exported file and their parts are defined; nothing in there reads, writes or runs anything.
+_PARTS = ("dit", "layers", "rope", "windows", "vae.autoencoder", "prompts", "discriminator")
+BUILDABLE = tuple(f"seedvr2.models.{part}" for part in _PARTS)
+LARGEST = 1 << 20  # number in a recipe
 _KEY = "seedvr2"  # one metadata entry: the order of several is not reproducible
 
 
@@ -56,6 +61,14 @@ def save_network(
 
 def read_metadata(path: Path) -> dict:
     """Recipe and facts of a file written by `export`. Raises UserError for other files."""
+    facts = find_metadata(path)
+    if facts is None:
+        raise UserError(f"weights file {str(path)!r} carries no seedvr2 recipe: use a file exported by seedvr2.train")
+    return facts
+
+
+def find_metadata(path: Path) -> dict | None:
+    """The same, or None for a safetensors file that others wrote."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"weights file {str(path)!r} does not exist: check the path")
@@ -66,38 +79,64 @@ def read_metadata(path: Path) -> dict:
         raise UserError(
             f"weights file {str(path)!r} is damaged or no safetensors file ({error}): export it again"
         ) from error
-    if found is None:
-        raise UserError(f"weights file {str(path)!r} carries no seedvr2 recipe: use a file exported by seedvr2.train")
-    return json.loads(found)
+    try:
+        facts = None if found is None else json.loads(found)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"weights file {str(path)!r} has a recipe that cannot be read: export it again") from error
+    if not isinstance(facts, dict | None):
+        raise UserError(f"weights file {str(path)!r} has a recipe that is no table: export it again")
+    return facts
 
 
 def outline(path: Path) -> nn.Module:
     """The network that a file of `export` holds, on the meta device, without its weights.
 
-    The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError
-    otherwise.
+    The recipe in the file may name networks of `seedvr2.models` and their parts only, and none larger than the file:
+    files come from the internet. Raises UserError otherwise.
     """
-    recipe = config.build(read_metadata(path)["recipe"], str(path), allowed=("seedvr2.models.",))
-    with torch.device("meta"):
-        return recipe()
-
-
-def outline(path: Path) -> nn.Module:
-    """The network that a file of `export` holds, on the meta device, without its weights.
-
-    The recipe in the file may name parts of `seedvr2.models` only: files come from the internet. Raises UserError
-    otherwise.
-    """
-    recipe = config.build(read_metadata(path)["recipe"], str(path), allowed=("seedvr2.models.",))
-    with torch.device("meta"):
-        return recipe()
+    recipe = read_metadata(path).get("recipe")
+    with safe_open(path, framework="pt") as file:
+        _check_numbers(recipe, len(file.keys()), str(path))
+    try:
+        with torch.device("meta"):  # nothing that a recipe asks for takes memory
+            network = config.build(recipe, str(path), allowed=BUILDABLE)()
+    except UserError:
+        raise
+    except Exception as error:  # a recipe that is not ours fails in ways of its own
+        raise UserError(
+            f"weights file {str(path)!r} has a recipe that nothing can be built from ({type(error).__name__}: "
+            f"{str(error)[:100]}): use a file exported by seedvr2.train"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"weights file {str(path)!r} has the recipe of something else than a network: export it again")
+    return network
 
 
 def load_network(path: Path) -> nn.Module:
-    """The network that a file of `export` holds, with its weights, in fp32 on the CPU. Raises UserError as `outline`."""
+    """The network that a file of `export` holds, with its weights, in fp32 on the CPU; raises UserError as `outline`
+    does.
+    """
     network = outline(path)
-    load_released(network, {key: value.float() for key, value in read_state_dict(path).items()})
+    try:
+        load_released(network, {key: value.float() for key, value in read_state_dict(path).items()})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return network.eval()
+
+
+def _check_numbers(recipe: object, tensors: int, where: str) -> None:
+    """Raise UserError for a size that no real network has, or more layers than the file has tensors."""
+    waiting = [(None, recipe)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(name, part) for part in value]
+        elif isinstance(value, int | float):
+            limit = tensors if "layers" in str(name) else LARGEST
+            if not abs(value) <= limit:
+                raise UserError(f"weights file {where!r} has a recipe with {name} = {value}: use another file")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -105,19 +144,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises UserError for files that do not exist or hold anything but tensors.
     """
-    return read_prompts(path) if path.name == POSITIVE else read_state_dict(path)
+    return read_prompts(path) if path.stem == Path(POSITIVE).stem else read_state_dict(path)
 
 
 def read_prompts(positive: Path) -> dict[str, Tensor]:
     """Prompts from the released `pos_emb.pt` (n, 5120) and the `neg_emb.pt` beside it; the null prompt is zero."""
-    tables = {}
-    for kind, path in {"positive": positive, "negative": positive.with_name(NEGATIVE)}.items():
-        if not path.is_file():
-            raise UserError(f"prompt embedding {str(path)!r} does not exist: it comes with the released weights")
-        try:
-            tables[kind] = torch.load(path, map_location="cpu", weights_only=True).float()
-        except Exception as error:  # every kind of damage has its own exception
-            raise UserError(f"prompt embedding {str(path)!r} cannot be read ({error}): fetch it again") from error
+    files = {"positive": positive, "negative": present(positive.with_name(NEGATIVE))}
+    tables = {kind: read_embedding(path).float() for kind, path in files.items()}
     return tables | {"null": torch.zeros_like(tables["positive"])}
 
 

@@ -5,7 +5,7 @@ import torch
 
 from seedvr2.flow.condition import pack, restoration_condition, restoration_input, unpack
 from seedvr2.flow.path import noised
-from seedvr2.flow.timesteps import shift_by_resolution
+from seedvr2.flow.timesteps import condition_timestep, shift_by_resolution
 
 
 def test_mask_of_ones_follows_the_latent_as_released(facts):
@@ -18,6 +18,8 @@ def test_condition_noise_equals_the_released_one(facts):
         shapes = {"t_if_shape_were_thw": case["latent_shape_thwc"][:3], "t_official": case["shape_passed_by_official"]}
         for key, shape in shapes.items():
             assert shift_by_resolution(case["t_before"], tuple(shape)) == pytest.approx(case[key], rel=1e-6, abs=1e-6)
+        whole = condition_timestep(case["cond_noise_scale"], tuple(case["latent_shape_thwc"]))
+        assert whole == pytest.approx(case["t_official"], rel=1e-6, abs=1e-6)
         ours = noised(torch.tensor(case["x_first5"]), torch.tensor(case["noise_first5"]), case["t_official"])
         torch.testing.assert_close(ours, torch.tensor(case["result_official_first5"]), rtol=1e-6, atol=2e-7)
 

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from seedvr2.flow.path import noised
 from seedvr2.flow.timesteps import (
-    condition_timestep,
     grid_pairs,
     halvings,
     logit_normal,
@@ -83,12 +81,3 @@ def test_halvings_chain_from_start_to_stop():
 def test_chains_that_do_not_end_are_refused(start, stop, stride):
     with pytest.raises(ValueError, match=f"{start} steps"):
         halvings(start, stop, stride)
-
-
-def test_condition_noise_equals_the_released_one(facts):
-    for case in facts("sampler")["cond_noise_aug"]["cases"]:
-        timestep = condition_timestep(case["cond_noise_scale"], tuple(case["latent_shape_thwc"]))
-        assert timestep == pytest.approx(case["t_official"], rel=1e-6)
-        x, noise = (torch.tensor(case[f"{name}_first5"]) for name in ("x", "noise"))
-        wanted = torch.tensor(case["result_official_first5"])
-        torch.testing.assert_close(noised(x, noise, timestep), wanted, rtol=1e-5, atol=1e-6)

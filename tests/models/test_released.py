@@ -1,7 +1,6 @@
 """Released names: exact key lists of the real sizes, strict loading, and the way there and back."""
 
 import functools
-import pickle
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from seedvr2.models.released import (
     dit_from_released,
     from_released,
     load_released,
-    read_state_dict,
     to_released,
 )
 
@@ -162,35 +160,3 @@ def test_discriminator_survives_the_way_there_and_back(make_trunk):
     assert not any(key.startswith("trunk.") for key in state)
     networks[1].load_state_dict(from_released(networks[1], state))
     assert all(torch.equal(a, b) for a, b in zip(*(n.state_dict().values() for n in networks), strict=True))
-
-
-class Payload:
-    """Writes a file when it is unpickled without care."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
-def test_a_file_with_code_is_refused_and_not_run(tmp_path):
-    touched = tmp_path / "touched"
-    for name, save in (("a.pth", torch.save), ("b.pt", lambda x, path: path.write_bytes(pickle.dumps(x)))):
-        save({"weight": Payload(touched)}, tmp_path / name)
-        with pytest.raises(UserError, match=name):
-            read_state_dict(tmp_path / name)
-    assert not touched.exists()
-
-
-def test_only_flat_tables_of_tensors_are_weights(tmp_path):
-    torch.save({"weight": torch.ones(2)}, tmp_path / "flat.pth")
-    assert read_state_dict(tmp_path / "flat.pth")["weight"].tolist() == [1, 1]
-    torch.save({"model": {"weight": torch.ones(2)}}, tmp_path / "nested.pth")
-    with pytest.raises(UserError, match=r"nested\.pth"):
-        read_state_dict(tmp_path / "nested.pth")
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00")
-    with pytest.raises(UserError, match=r"cut\.safetensors"):
-        read_state_dict(tmp_path / "cut.safetensors")
-    with pytest.raises(UserError, match="does not exist"):
-        read_state_dict(tmp_path / "absent.pth")

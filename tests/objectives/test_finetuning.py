@@ -24,7 +24,8 @@ from seedvr2.optim.trainee import Trainee
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.randomness import Draws
-from seedvr2.restore.models import BUNDLED, Adapters, find_model, load_model
+from seedvr2.restore.models import Adapters, load_model
+from seedvr2.restore.search import BUNDLED, find_model
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.feed import latent_scale
@@ -170,8 +171,8 @@ def test_adapters_are_exported_alone_with_what_they_need(final):
     }
 
 
-def restorer(adapters=None):
-    files = find_model("tiny", has_gpu=False)
+def restorer(adapters=None, model="tiny"):
+    files = find_model(model, has_gpu=False)
     cpu = {"device": torch.device("cpu"), "dtype": torch.float32, "posterior": "mean"}
     return load_model(files, **cpu, adapters=adapters).generator.state_dict()
 
@@ -204,11 +205,10 @@ def test_files_without_adapters_are_named():
         restorer(Adapters(BUNDLED / "generator.safetensors"))
 
 
-def test_adapters_for_other_weights_are_refused_with_their_name(final, monkeypatch):
-    monkeypatch.setattr("seedvr2.restore.models.BUNDLED", final)
+def test_adapters_for_other_weights_are_refused_with_their_name(final):
     (final / "vae.safetensors").symlink_to(BUNDLED / "vae.safetensors")
     with pytest.raises(UserError, match=r"lora\.safetensors: these adapters were trained on other weights"):
-        restorer(Adapters(final / "lora.safetensors"))
+        restorer(Adapters(final / "lora.safetensors"), str(final))
 
 
 def test_without_a_one_step_generator_it_says_where_one_comes_from():

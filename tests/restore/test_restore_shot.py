@@ -12,7 +12,7 @@ from seedvr2.flow.condition import restoration_condition, restoration_input
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.released_vae import vae_from_released
 from seedvr2.restore import generation, stream
-from seedvr2.restore.generation import Generation, Guidance
+from seedvr2.restore.generation import Guidance
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.shot import COLOR_FIXES, ShotRestorer
 from seedvr2.restore.stream import latent_noise

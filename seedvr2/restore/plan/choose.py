@@ -109,6 +109,6 @@ def choose(task: Task) -> tuple[Plan, Sequence[Plan]]:
     least = min(tried, key=lambda plan: plan.needed)
     raise UserError(
         f"{task.film.size} needs {write_memory(least.needed)} even with {least.settings.describe()}, and "
-        f"{write_memory(task.budget)} of {task.device} may be used; ask for a smaller --short-side, a shorter --window, "
-        "--weights int8, or more --max-memory"
+        f"{write_memory(task.budget)} of {task.device} may be used; ask for a smaller --short-side or "
+        "a shorter --window, use --weights int8, or allow more with --max-memory"
     )

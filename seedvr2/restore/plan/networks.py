@@ -9,8 +9,10 @@ from seedvr2.models.released import RELEASED, dit_from_released
 from seedvr2.models.released_vae import BUILD_KEYS
 from seedvr2.models.storage import store
 from seedvr2.models.vae.autoencoder import VideoVAE
-from seedvr2.restore.models import ModelFiles
+from seedvr2.restore.search import ModelFiles
 from seedvr2.training.weights import outline
+
+RELEASED_TEXT = 64  # tokens of the longer of the released prompts
 
 
 class Outline(NamedTuple):
@@ -22,8 +24,7 @@ class Outline(NamedTuple):
 
     def bytes(self) -> dict[str, int]:
         """What the weights take, by network."""
-        found = {name: sum(x.nbytes for x in tensors(network)) for name, network in self._asdict().items()}
-        return found
+        return {name: sum(x.nbytes for x in tensors(network)) for name, network in self._asdict().items()}
 
 
 def tensors(network: nn.Module | Tensor) -> list[Tensor]:
@@ -43,7 +44,7 @@ def outline_model(files: ModelFiles, *, dtype: torch.dtype, weights: str = "full
         with torch.device("meta"):
             generator = dit_from_released(RELEASED[files.released], None)
             vae = VideoVAE(**{name: config[key] for key, name in BUILD_KEYS.items()})
-        prompt = torch.load(files.prompts, map_location="meta", weights_only=True)
+        prompt = torch.empty(RELEASED_TEXT, generator.trunk.txt_in.in_features, device="meta")
     else:
         generator, vae = outline(files.generator), outline(files.vae)
         prompt = outline(files.prompts)("positive").detach()

@@ -58,7 +58,8 @@ def line(plan: Plan, rates: Rates) -> str:
     """The same in one line."""
     unit = "s" if plan.task.film.frames is not None else "s a frame"
     time = sum(seconds(plan, rates).values())
-    return f"plan: about {write_memory(plan.needed)} of {plan.task.device} and {time:.3g} {unit}; {plan.settings.describe()}"
+    need = f"about {write_memory(plan.needed)} of {plan.task.device} and {time:.3g} {unit}"
+    return f"plan: {need}; {plan.settings.describe()}"
 
 
 def reasons(plan: Plan, tried: Sequence[Plan]) -> list[str]:
