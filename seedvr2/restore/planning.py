@@ -53,6 +53,13 @@ def plan_film(
     """
     if choice.model == IDENTITY:
         return None
+    task = task_of(choice, film, most=most, unfinished=unfinished)
+    plan, tried = choose(task)
+    return Foresight(plan, tried, measure(task.device, task.dtype, plan.traced.layers))
+
+
+def task_of(choice: Choice, film: Film, *, most: str | None = None, unfinished: Mapping | None = None) -> Task:
+    """What is to be planned; arguments as for `plan_film`."""
     decided = decide(choice)
     files, device, window = decided.files, decided.device, decided.window
     if choice.window is None and unfinished is not None:
@@ -60,7 +67,7 @@ def plan_film(
     dtype = DTYPES[decided.dtype]
     networks = outline_model(files, dtype=dtype, weights=choice.weights)
     guidance = None if decided.cfg == 1 else Guidance(networks.prompt, decided.cfg, decided.cfg_rescale)
-    task = Task(
+    return Task(
         networks=networks,
         film=film,
         device=device,
@@ -70,8 +77,6 @@ def plan_film(
         is_fixed=choice.window is not None or unfinished is not None,
         budget=SHARE * _free(device) if most is None else parse_memory(most),
     )
-    plan, tried = choose(task)
-    return Foresight(plan, tried, measure(device, dtype, plan.traced.layers))
 
 
 @functools.lru_cache  # what counts is the memory before the first of several films loaded the model

@@ -48,13 +48,13 @@ class Restorer:
         """Load a model, silently. The arguments are those of `python -m seedvr2.infer`, with the same defaults.
 
         model: a name such as "tiny" or "3b", or the folder of a model or training run; None: the released weights if
-        there are any and an accelerator, else "tiny". models: a table of models of your own. lora, lora_strength: a file of adapters, and their factor.
-        seed: of the noise that restoration starts from. window: frames restored together, 4k + 1. steps: generator
-        calls per window. cfg, cfg_rescale: guidance of multi-step models. color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu",
-        "cuda", "cuda:1", "mps", ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or "fp16", or the
-        torch dtype; None: what the device is good at. weights: "full", or "int8" or "fp8" for
-        the generator's large layers. offload: how many of its blocks stay on the device; None: all. Raises UserError,
-        a ValueError, for what does not exist or fit.
+        there are any and an accelerator, else "tiny". models: a table of models of your own. lora, lora_strength: a
+        file of adapters, and their factor. seed: of the noise that restoration starts from. window: frames restored
+        together, 4k + 1. steps: generator calls per window. cfg, cfg_rescale: guidance of multi-step models. color_fix:
+        "wavelet", "adain" or "none". posterior: "sample" or "mean". device: "cpu", "cuda", "cuda:1", "mps", ...; None:
+        the accelerator if there is one. dtype: "fp32", "bf16" or "fp16", or the torch dtype; None: what the device is
+        good at. weights: "full", or "int8" or "fp8" for the generator's large layers. offload: how many of its blocks
+        stay on the device; None: all. Raises UserError, a ValueError, for what does not exist or fit.
         """
         names = {value: name for name, value in DTYPES.items()}
         choice = Choice(
