@@ -79,10 +79,8 @@ class VideoVAE(nn.Module):
             UserError: for another number of axes, channels or frames, or sides that are no multiples of 8.
         """
         history = Fresh() if history is None else history
-        _check_frames(x, starts_clip=history.is_start(self.encoder.conv_in))
-        moments = self.encoder(x.contiguous(memory_format=torch.channels_last_3d), history)
-        mean, logvar = moments.chunk(2, dim=1)
-        return Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
+        check_frames(x, starts_clip=history.is_start(self.encoder.conv_in))
+        return posterior_of(self.encoder(x.contiguous(memory_format=torch.channels_last_3d), history))
 
     def decode(self, z: Tensor, history: History | None = None) -> Tensor:
         """Decode latents (B, C, t, h, w) to frames (B, 3, T, 8 * h, 8 * w), about [-1, 1] and not clamped.
@@ -93,8 +91,7 @@ class VideoVAE(nn.Module):
         Raises:
             UserError: for another number of axes or channels.
         """
-        if z.ndim != 5 or z.shape[1] != self.latent_channels or z.shape[2] < 1:
-            raise UserError(f"latents must be (B, {self.latent_channels}, t, h, w), not {tuple(z.shape)}")
+        check_latents(z, self.latent_channels)
         z = z.contiguous(memory_format=torch.channels_last_3d)
         if history is not None:
             return self.decoder(z, history)
@@ -102,7 +99,19 @@ class VideoVAE(nn.Module):
         return frames.squeeze(2) if self.squeeze_images and z.shape[2] == 1 else frames
 
 
-def _check_frames(x: Tensor, *, starts_clip: bool) -> None:
+def posterior_of(moments: Tensor) -> Posterior:
+    """The posterior that the encoder's output (B, 2 * C, t, h, w) stands for."""
+    mean, logvar = moments.chunk(2, dim=1)
+    return Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
+
+
+def check_latents(z: Tensor, channels: int) -> None:
+    """Raise `UserError` unless the decoder takes latents of this shape."""
+    if z.ndim != 5 or z.shape[1] != channels or z.shape[2] < 1:
+        raise UserError(f"latents must be (B, {channels}, t, h, w), not {tuple(z.shape)}")
+
+
+def check_frames(x: Tensor, *, starts_clip: bool) -> None:
     """Raise `UserError` unless the encoder takes clips of this shape."""
     if x.ndim != 5 or x.shape[1] != 3:
         raise UserError(f"frames must be (B, 3, T, H, W), not {tuple(x.shape)}")

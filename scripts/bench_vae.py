@@ -1,0 +1,131 @@
+"""Measure the inference path of the VAE beside the plain one: time, peak memory, and how far the results differ.
+
+    python scripts/bench_vae.py                             # released size, random weights, 9x256x256, fp32 and bf16
+    python scripts/bench_vae.py --vae tiny --frames 5 --height 720 --width 1280
+    python scripts/bench_vae.py --workspaces 8 64 --in-flight 1   # memory of strips, in MiB of workspace
+
+All variants run alternately in one process. Times are medians of wall and, on a CPU, processor seconds; memory is the
+peak above the process with its weights before the call. Writes docs/benchmarks/vae_<vae>_<device>.json.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from seedvr2.io.files import whole
+from seedvr2.models.released import RELEASED
+from seedvr2.models.vae.autoencoder import TIME, VideoVAE
+from seedvr2.models.vae.causal import Carry
+from seedvr2.models.vae.inference import FASTEST, InferenceVAE, Tiling
+from seedvr2.training.weights import load_network
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ROOT / "seedvr2" / "assets" / "tiny" / "vae.safetensors"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+Variants = dict[str, tuple[VideoVAE | InferenceVAE, Tiling | None]]
+
+
+def main() -> None:
+    """Measure what the options ask for."""
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    results = []
+    for name in options.dtypes:
+        torch.manual_seed(0)
+        vae = network(options.vae).to(device, DTYPES[name]).eval().requires_grad_(False)
+        start = time.perf_counter()
+        fast = InferenceVAE(vae, measured=options.measured)
+        folding = time.perf_counter() - start
+        variants: Variants = {"plain": (vae, None), "fast": (fast, FASTEST)}
+        for size in options.workspaces:
+            tiling = Tiling(workspace=int(size * 2**20), frames=options.in_flight, host=options.host)
+            variants[f"{size:g} MiB"] = (fast, tiling)
+        for stage in options.stages:
+            found = measure(stage, variants, options, device, DTYPES[name])
+            results += [{"dtype": name, "stage": stage, "variant": variant, **value} for variant, value in found.items()]
+            report(results[-len(found) :])
+        more = sum(buffer.nbytes for buffer in fast.buffers())
+        print(f"{name}: weights {sum(p.nbytes for p in vae.parameters()):,} B, folded ones {more:,} B in {folding:.2f} s")
+        if options.measured:
+            print("\n".join(f"{key}: {way}" for key, way in fast.ways.items()))
+    path = options.out or ROOT / "docs" / "benchmarks" / f"vae_{options.vae}_{label(device)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
+        part.write_text(json.dumps({**facts(options, device), "results": results}, indent=1) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--vae", choices=("released", "tiny"), default="released", help="released: its size, with random weights")
+    add("--frames", type=int, default=9, help="4k + 1 (default 9)")
+    add("--height", type=int, default=256)
+    add("--width", type=int, default=256)
+    add("--chunk", type=int, help="latent frames per call (default: all in one)")
+    add("--dtypes", nargs="+", choices=tuple(DTYPES), default=["fp32", "bf16"])
+    add("--stages", nargs="+", choices=("encode", "decode"), default=["encode", "decode"])
+    add("--repeats", type=int, default=7)
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--threads", type=int, default=2)
+    add("--measured", action="store_true", help="choose the way of each convolution by a test on the device")
+    add("--workspaces", nargs="+", type=float, default=[], metavar="MIB", help="also with strips of this size")
+    add("--in-flight", type=int, help="with strips: frames in flight at full size and rate")
+    add("--host", action="store_true", help="with strips: histories in the memory of the host")
+    add("--out", type=Path)
+    return parser.parse_args()
+
+
+def network(name: str) -> VideoVAE:
+    """The VAE that is measured."""
+    if name == "tiny":
+        return load_network(TINY)
+    vae = VideoVAE(**RELEASED["vae"]["arguments"]) if "arguments" in RELEASED["vae"] else VideoVAE()
+    with torch.no_grad():
+        for upsampler in (layer for block in vae.decoder.up_blocks for layer in block.upsamplers):
+            torch.nn.init.kaiming_normal_(upsampler.upscale_conv.weight, nonlinearity="linear")
+            torch.nn.init.normal_(upsampler.upscale_conv.bias, std=0.1)
+    return vae
+
+
+def measure(
+    stage: str, variants: Variants, options: argparse.Namespace, device: torch.device, dtype: torch.dtype
+) -> dict[str, dict]:
+    """Medians per variant; differences are those from the first variant."""
+    generator = torch.Generator().manual_seed(0)
+    height, width, latents = options.height, options.width, (options.frames - 1) // TIME + 1
+    if stage == "encode":
+        x = torch.rand(1, 3, options.frames, height, width, generator=generator) * 2 - 1
+    else:
+        channels = variants["plain"][0].latent_channels
+        x = torch.randn(1, channels, latents, height // 8, width // 8, generator=generator)
+    x = x.to(device, dtype)
+    found = {name: {"wall": [], "cpu": [], "peak": []} for name in variants}
+    outputs = {}
+    for _ in range(1 + options.repeats):  # the first prepares
+        for name, (vae, tiling) in variants.items():
+            if tiling is not None:
+                vae.tiling = tiling
+            call = lambda vae=vae: run(vae, stage, x, options.chunk)  # noqa: E731
+            outputs[name] = timed(call, device, found[name])
+    reference = outputs["plain"].float()
+    result = {}
+    for name, values in found.items():
+        medians = {f"{key}_{unit}": statistics.median(values[key][1:]) for key, unit in UNITS.items()}
+        difference = outputs[name].float() - reference
+        error = {"max_difference": difference.abs().max().item(), "relative": (difference.norm() / reference.norm()).item()}
+        result[name] = {**medians, **error}
+    return result

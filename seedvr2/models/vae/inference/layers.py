@@ -1,0 +1,81 @@
+"""The layers of the VAE on frames (T, C, H, W) in the channels-last format, for inference.
+
+A layer may overwrite its input where it says so, and never holds more than its input, its result and one activation
+between them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedvr2.models.vae.blocks import Downsample, FrameAttention, FrameNorm, MidBlock, ResBlock
+from seedvr2.models.vae.causal import CausalConv3d
+from seedvr2.models.vae.encoder import DownBlock
+from seedvr2.models.vae.inference.norm import Source
+from seedvr2.models.vae.inference.strips import Reach, Run, causal, convolve
+
+Layer = Callable[[Tensor, Run], Tensor]
+
+
+def causal_conv(conv: CausalConv3d, x: Tensor, run: Run) -> Tensor:
+    """`conv` of `x`."""
+    return causal(run, conv, Source(x))
+
+
+def output(norm: FrameNorm, conv: CausalConv3d, x: Tensor, run: Run) -> Tensor:
+    """Norm, SiLU and convolution at the end of a network."""
+    return causal(run, conv, Source(x, norm))
+
+
+def res_block(block: ResBlock, x: Tensor, run: Run) -> Tensor:
+    """As `block`; `x` is overwritten by the result if it is as wide."""
+    hidden = causal(run, block.conv1, Source(x, block.norm1))
+    if isinstance(block.conv_shortcut, nn.Conv3d):
+        shortcut = block.conv_shortcut
+        x = F.conv2d(x, shortcut.weight.squeeze(2), shortcut.bias)
+    return causal(run, block.conv2, Source(hidden, block.norm2), into=x)
+
+
+def frame_attention(attention: FrameAttention, x: Tensor, run: Run) -> Tensor:
+    """As `attention`, a frame and some of its queries at a time; `x` is overwritten by the result."""
+    source = Source(x, attention.group_norm)
+    height, width = x.shape[2:]
+    for number in range(len(x)):
+        tokens = source.normalised(number).flatten(2).transpose(1, 2)
+        keys, values = attention.to_k(tokens), attention.to_v(tokens)
+        count = run.tiling.rows(4 * height * width, x.device)
+        mixed = [
+            attention.to_out(F.scaled_dot_product_attention(attention.to_q(part), keys, values))
+            for part in tokens.split(count, dim=1)
+        ]
+        x[number] += torch.cat(mixed, dim=1).transpose(1, 2).unflatten(2, (height, width)).squeeze(0)
+    return x
+
+
+def downsample(layer: Downsample, x: Tensor, run: Run) -> Tensor:
+    """As `layer`."""
+    conv = layer.conv
+    count, _, height, width = x.shape
+    kernel = run.kernel(conv.weight, conv.bias, x, stride=conv.stride[:2], pad=0)
+    made = x.new_empty(-(-count // conv.stride[0]), height // 2, width // 2, conv.out_channels).movedim(-1, 1)
+
+    def put(values: Tensor, frames: slice, rows: slice) -> None:
+        made[frames, :, rows] = values
+
+    convolve(run, conv, Source(x), kernel, put, reach=Reach(above=0, below=2, right=1, stride=2))
+    return made
+
+
+def down_block(block: DownBlock) -> list[Layer]:
+    """The layers of a stage of the encoder."""
+    resnets = [partial(res_block, resnet) for resnet in block.resnets]
+    return resnets + [partial(downsample, layer) for layer in block.downsamplers]
+
+
+def mid_block(block: MidBlock) -> list[Layer]:
+    """The layers of a middle block."""
+    first, second = (partial(res_block, resnet) for resnet in block.resnets)
+    return [first, partial(frame_attention, block.attentions[0]), second]

@@ -1,0 +1,97 @@
+"""The whole inference path: the layers of a `VideoVAE`, executed strip by strip and a few frames at a time."""
+
+from functools import partial
+from itertools import zip_longest
+
+import torch
+from torch import Tensor, nn
+
+from seedvr2.models.vae.autoencoder import Posterior, VideoVAE, check_frames, check_latents, posterior_of
+from seedvr2.models.vae.blocks import clip_of, frames_of
+from seedvr2.models.vae.causal import Carry, Fresh, History
+from seedvr2.models.vae.inference.layers import Layer, causal_conv, down_block, mid_block, output, res_block
+from seedvr2.models.vae.inference.strips import Run
+from seedvr2.models.vae.inference.tiling import FASTEST, Tiling
+from seedvr2.models.vae.inference.upsampling import FoldedUpsample
+
+
+class InferenceVAE(nn.Module):
+    """A `VideoVAE` that only runs: without gradients, one clip at a time, with less arithmetic and bounded memory.
+
+    It shares the weights and their names with the VAE, and folds those of the up-samplers once; changing weights
+    afterwards is not seen. Results are those of the VAE but for rounding, for all histories; one history serves one of
+    the two.
+
+    Args:
+        vae: the VAE.
+        tiling: memory to use; may be replaced between two calls.
+        measured: whether the way of each convolution is the fastest in a short test on the device, which may differ
+            from run to run, and with it the rounding; otherwise it is the usual one of the device.
+    """
+
+    def __init__(self, vae: VideoVAE, tiling: Tiling = FASTEST, *, measured: bool = False) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.latent_channels = vae.encoder, vae.decoder, vae.latent_channels
+        self.squeeze_images = vae.squeeze_images
+        self.tiling = tiling
+        self.ways: dict[tuple, str] | None = {} if measured else None
+        with torch.no_grad():
+            upsamplers = [layer for block in vae.decoder.up_blocks for layer in block.upsamplers]
+            self.folded = nn.ModuleList(map(FoldedUpsample, upsamplers))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, history: History | None = None) -> Posterior:
+        """As `VideoVAE.encode`, of one clip."""
+        history = Fresh() if history is None else history
+        encoder = self.encoder
+        is_start = history.is_start(encoder.conv_in)
+        check_frames(x, starts_clip=is_start)
+        first, *others = encoder.down_blocks
+        at_full_size = [partial(causal_conv, encoder.conv_in), *down_block(first)]
+        later = [layer for block in others for layer in down_block(block)] + mid_block(encoder.mid_block)
+        later.append(partial(output, encoder.conv_norm_out, encoder.conv_out))
+        run = Run(history, self.tiling, self.ways)
+        made = self._in_flight(at_full_size, _frames(x), run, is_start=is_start)
+        return posterior_of(clip_of(_through(later, made, run), 1))
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, history: History | None = None) -> Tensor:
+        """As `VideoVAE.decode`, of one clip."""
+        check_latents(z, self.latent_channels)
+        decoder = self.decoder
+        squeezed = history is None and self.squeeze_images and z.shape[2] == 1
+        history = Fresh() if history is None else history
+        is_start = history.is_start(decoder.conv_in)
+        before, at_full_rate = [partial(causal_conv, decoder.conv_in), *mid_block(decoder.mid_block)], []
+        for block, folded in zip_longest(decoder.up_blocks, self.folded):
+            layers = [partial(res_block, resnet) for resnet in block.resnets]
+            layers += [partial(folded, upsample.conv) for upsample in block.upsamplers]
+            (before if folded is not None and folded.times == 2 else at_full_rate).extend(layers)
+        at_full_rate.append(partial(output, decoder.conv_norm_out, decoder.conv_out))
+        run = Run(history, self.tiling, self.ways)
+        made = self._in_flight(at_full_rate, _through(before, _frames(z), run), run, is_start=is_start)
+        frames = clip_of(made, 1)
+        return frames.squeeze(2) if squeezed else frames
+
+    def _in_flight(self, layers: list[Layer], x: Tensor, run: Run, *, is_start: bool) -> Tensor:
+        """Frames (T, C, H, W) through layers that keep the number of frames, as many at once as the tiling says."""
+        size = self.tiling.frames
+        if size is None or len(x) <= size or not isinstance(run.history, Carry | Fresh):
+            return _through(layers, x, run)
+        if isinstance(run.history, Fresh):
+            run = Run(Carry(), self.tiling, self.ways)
+        first = size + is_start  # so that frames meet in the same groups, however long the chunks are
+        parts = [x[:first], *(x[first:].split(size) if len(x) > first else ())]
+        return torch.cat([_through(layers, part, run) for part in parts])
+
+
+def _frames(clip: Tensor) -> Tensor:
+    """Frames (T, C, H, W) in the channels-last format of one clip (1, C, T, H, W)."""
+    assert len(clip) == 1, f"one clip at a time, not {len(clip)}"
+    return frames_of(clip.contiguous(memory_format=torch.channels_last_3d))
+
+
+def _through(layers: list[Layer], x: Tensor, run: Run) -> Tensor:
+    for layer in layers:
+        x = layer(x, run)
+    return x

@@ -1,0 +1,82 @@
+"""Input of a causal convolution, normalised and activated strip by strip instead of as a whole."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seedvr2.models.vae.blocks import FrameNorm
+
+_PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
+
+
+def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
+    """Mean and variance that `norm` uses, for each channel of frames (T, C, H, W): two tensors (T, C), float32."""
+    height, width = frames.shape[2:]
+    rows = height if frames.device.type == "cuda" else max(1, _PIXELS // width)
+    pieces = frames.split(rows, dim=2)
+    found = [[_moments(frame) for frame in piece.split(1)] for piece in pieces]
+    mean, var = (torch.stack([torch.stack([pair[i] for pair in row]) for row in found]) for i in range(2))
+    share = torch.tensor([piece.shape[2] / height for piece in pieces], device=mean.device).view(-1, 1, 1, 1)
+    mean, var = (part.unflatten(2, (norm.num_groups, -1)) for part in (mean, var))  # (piece, T, group, channel)
+    centre = (share * mean).sum(dim=0).mean(dim=-1, keepdim=True)
+    spread = (share * (var + (mean - centre).square())).sum(dim=0).mean(dim=-1, keepdim=True)
+    return tuple(part.expand(mean.shape[1:]).flatten(1) for part in (centre, spread))
+
+
+def _moments(frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (C,), float32, of each channel of (1, C, H, W)."""
+    if frame.device.type in ("cpu", "cuda"):  # in one pass, without a copy
+        kept = frame.new_zeros(2, frame.shape[1], dtype=torch.float32)
+        return torch.batch_norm_update_stats(frame, kept[0], kept[1], 0.0)
+    var, mean = torch.var_mean(frame.float(), dim=(0, 2, 3), correction=0)
+    return mean, var
+
+
+class Source:
+    """Frames (T, C, H, W) as a convolution sees them: as they are, or normalised and through SiLU.
+
+    Args:
+        frames: in the channels-last format.
+        norm: None leaves the frames as they are.
+    """
+
+    def __init__(self, frames: Tensor, norm: FrameNorm | None = None) -> None:
+        self.frames, self.norm = frames, norm
+        if norm is not None:
+            self.mean, self.var = statistics(frames, norm)
+            self.weight, self.bias = norm.weight.float(), norm.bias.float()
+
+    def write(self, into: Tensor, first: int, top: int) -> None:
+        """Fill `into` (n, C, rows, W), on any device, with frames from `first` and rows from `top` on."""
+        count, _, rows, _ = into.shape
+        strip = self.frames[first : first + count, :, top : top + rows]
+        if self.norm is None:
+            into.copy_(strip)
+            return
+        for number in range(count):
+            at = first + number
+            made = self._normalised(strip[number : number + 1], at)
+            target = into[number : number + 1]
+            if target.device == made.device:
+                torch.ops.aten.silu.out(made, out=target)
+            else:
+                target.copy_(F.silu(made, inplace=True))
+
+    def last(self, count: int, *, host: bool) -> Tensor:
+        """The last `count` frames, or as many as there are, (n, C, H, W); on the host if asked for and not meta."""
+        host = host and not self.frames.is_meta
+        count = min(count, len(self.frames))
+        made = self.frames[-count:]
+        if self.norm is None:
+            return made.cpu() if host else made
+        made = torch.empty_like(made, device="cpu" if host else None, memory_format=torch.channels_last)
+        self.write(made, len(self.frames) - count, 0)
+        return made
+
+    def normalised(self, number: int) -> Tensor:
+        """One frame (1, C, H, W) normalised, without SiLU."""
+        return self._normalised(self.frames[number : number + 1], number)
+
+    def _normalised(self, frame: Tensor, at: int) -> Tensor:
+        made = F.batch_norm(frame, self.mean[at], self.var[at], self.weight, self.bias, eps=self.norm.eps)
+        return made.to(frame.dtype)

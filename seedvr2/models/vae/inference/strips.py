@@ -1,0 +1,151 @@
+"""Causal convolutions over whole frames, of which only a strip of rows at a time is in the workspace."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seedvr2.models.vae.blocks import clip_of, frames_of
+from seedvr2.models.vae.causal import CausalConv3d, Fresh, History
+from seedvr2.models.vae.inference.norm import Source
+from seedvr2.models.vae.inference.tiling import Tiling
+from seedvr2.models.vae.inference.ways import Kernel, fastest_way, usual_way
+
+Put = Callable[[Tensor, slice, slice], None]  # (values, their frames, their rows before any up-sampling)
+
+
+class Run:
+    """One call of the network: its history, and how its layers are computed.
+
+    Args:
+        history: what stands before the chunk.
+        tiling: the memory to use.
+        ways: the way of each shape that was measured; None: the usual way of the device.
+    """
+
+    def __init__(self, history: History, tiling: Tiling, ways: dict[tuple, str] | None) -> None:
+        self.history, self.tiling, self.ways = history, tiling, ways
+
+    def kernel(self, weight: Tensor, bias: Tensor, frames: Tensor, **settings) -> Kernel:
+        """Weights ready for frames (T, C, H, W)."""
+        way = usual_way(weight) if self.ways is None else self._measured(weight, bias, frames, **settings)
+        return Kernel(weight, bias, way=way, **settings)
+
+    def _measured(self, weight: Tensor, bias: Tensor, frames: Tensor, **settings) -> str:
+        count, _, height, width = frames.shape
+        key = (str(weight.device), weight.dtype, *weight.shape, count, height, width)
+        if key not in self.ways:
+            rows = min(height, self.rows(frames, len(weight)))
+            shape = count + weight.shape[2] - 1, frames.shape[1], rows + 2, width
+            window = frames.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+            self.ways[key] = fastest_way(weight, bias, window, **settings)
+        return self.ways[key]
+
+    def rows(self, frames: Tensor, outputs: int) -> int:
+        """Rows of a strip of frames (T, C, H, W) that a convolution takes to `outputs` channels."""
+        count, channels, _, width = frames.shape
+        per_column = channels * (1.5 * count + 3) + outputs * (1.5 * count + 0.5)
+        return self.tiling.rows(int(per_column * width * frames.element_size()), frames.device)
+
+    def past(self, layer: nn.Module, source: Source, frames: int) -> tuple[Tensor | None, Tensor | None]:
+        """Frames (n, C, H, W) before those of `source`, None where a clip begins; and its last ones, if at hand."""
+        if isinstance(self.history, Fresh):
+            return None, None
+        last = source.last(frames, host=self.tiling.host)
+        before = self.history.before(layer, clip_of(last, 1), frames)
+        at_hand = source.norm is not None and not self.tiling.host
+        return None if before is None else frames_of(before), last if at_hand else None
+
+
+class Reach(NamedTuple):
+    """Which rows and columns a convolution needs: `above` and `below` a row, zeros at the `right`, at a `stride`."""
+
+    above: int = 1
+    below: int = 1
+    right: int = 0
+    stride: int = 1
+
+
+NEIGHBOURS = Reach()
+
+
+def convolve(
+    run: Run,
+    layer: nn.Module,
+    source: Source,
+    kernel: Kernel,
+    put: Put,
+    *,
+    reach: Reach = NEIGHBOURS,
+    still: Kernel | None = None,
+    second: Kernel | None = None,
+) -> None:
+    """Convolve a source strip by strip.
+
+    Args:
+        run: the call.
+        layer: what the history knows the layer by.
+        source: its input.
+        kernel: its weights.
+        put: takes the results.
+        reach: rows and columns that a result needs.
+        still: weights for the first frame of a clip, if not those of `kernel`.
+        second: weights for the first frame after that, if not those of `kernel`; None too where that is not here.
+    """
+    x = source.frames
+    count, channels, height, width = x.shape
+    is_start = kernel.past > 0 and run.history.is_start(layer)
+    before, last = run.past(layer, source, kernel.past) if kernel.past else (None, None)
+    skipped = 1 if is_start else 0  # the first frame is part of the past then
+    rows = run.rows(x, len(kernel.weight))
+    results = height // reach.stride
+    for top in range(0, results, rows):
+        bottom = min(top + rows, results)
+        begin, end = top * reach.stride - reach.above, (bottom - 1) * reach.stride + 1 + reach.below
+        window = x.new_empty(kernel.past + count - skipped, end - begin, width + reach.right, channels).movedim(-1, 1)
+        inside = slice(max(begin, 0), min(end, height))
+        window[:, :, : inside.start - begin] = 0
+        window[:, :, inside.stop - begin :] = 0
+        window[..., width:] = 0
+        area = window[:, :, inside.start - begin : inside.stop - begin, :width]
+        if is_start:
+            source.write(area[:1], 0, inside.start)
+            area[1 : kernel.past] = area[:1]
+        elif kernel.past:
+            area[: kernel.past] = before[:, :, inside]
+        _fill(area[kernel.past :], source, last, skipped, inside)
+        done, at = skipped, slice(top, bottom)
+        if is_start:
+            put((still or kernel).still(window[:1]), slice(0, 1), at)
+        if second is not None and len(window) > 1:
+            for _, values in second(window[:2]):
+                put(values, slice(done, done + 1), at)
+            window, done = window[1:], done + 1
+        for frames, values in kernel(window):
+            put(values, slice(done + frames.start, done + frames.stop, frames.step), at)
+
+
+def _fill(area: Tensor, source: Source, last: Tensor | None, first: int, rows: slice) -> None:
+    """Fill `area` with the rows of frames from `first` on, taking those at hand from `last`."""
+    known = 0 if last is None else min(len(last), len(area))
+    fresh = len(area) - known
+    source.write(area[:fresh], first, rows.start)
+    if known:
+        area[fresh:] = last[-known:, :, rows]
+
+
+def causal(run: Run, conv: CausalConv3d, source: Source, into: Tensor | None = None) -> Tensor:
+    """`conv` of `source`, (T, C, H, W); added to `into`, in place, if that is given."""
+    x = source.frames
+    kernel = run.kernel(conv.weight, conv.bias, x)
+    made = x.new_empty(len(x), *x.shape[2:], conv.out_channels).movedim(-1, 1) if into is None else into
+
+    def put(values: Tensor, frames: slice, rows: slice) -> None:
+        if into is None:
+            made[frames, :, rows] = values
+        else:
+            made[frames, :, rows] += values
+
+    convolve(run, conv, source, kernel, put)
+    return made

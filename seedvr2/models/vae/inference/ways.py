@@ -1,0 +1,127 @@
+"""Ways to convolve a window of frames in time and space; all give the same result but for rounding.
+
+`pairs` is Winograd's minimal filtering F(2, 3) in time: four convolutions of single frames make two frames that
+otherwise need six. Each way yields its results as (frames of the result, values), to be put where they belong.
+"""
+
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seedvr2.models.vae.blocks import clip_of, frames_of
+
+WAYS = ("volume", "frames", "pairs")
+_NARROW = 32  # channels below which the sums of `pairs` cost more than they save
+
+Made = Iterator[tuple[slice, Tensor]]
+
+
+class Kernel:
+    """Weights of a causal convolution, made ready for all strips of a call.
+
+    Args:
+        weight: (O, C, taps, rows, columns).
+        bias: (O,).
+        stride: steps in time and in space.
+        pad: zero columns on the left and right of a window.
+        way: one of `WAYS`; where `pairs` cannot be used, `frames` is.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, *, stride: tuple[int, int] = (1, 1), pad: int = 1, way: str = "volume"
+    ) -> None:
+        self.weight, self.bias, self.stride, self.pad = weight, bias, stride, pad
+        self.taps = weight.shape[2]
+        self.past = max(0, self.taps - stride[0])  # frames before the first that a window must hold
+        is_pairable = self.taps == 3 and stride[0] == 1
+        self.way = "frames" if self.taps == 1 or (way == "pairs" and not is_pairable) else way
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def still(self, frame: Tensor) -> Tensor:
+        """What comes of (1, C, H, W) repeated over all taps."""
+        return self._flat(frame, "still", 0, self.bias)
+
+    def __call__(self, window: Tensor) -> Made:
+        """Convolve frames (past + T, C, H, W)."""
+        count = (len(window) - self.taps) // self.stride[0] + 1
+        if count == 0:
+            return
+        paired = count // 2 * 2 if self.way == "pairs" else 0
+        if paired:
+            yield from self._pairs(window, paired)
+        if count > paired:
+            rest = window[paired:]
+            yield slice(paired, count), self._volume(rest) if self.way == "volume" else self._frames(rest)
+
+    def _volume(self, window: Tensor) -> Tensor:
+        stride = (self.stride[0], self.stride[1], self.stride[1])
+        weight = self._part("volume")[0]
+        return frames_of(F.conv3d(clip_of(window, 1), weight, self.bias, stride, (0, 0, self.pad)))
+
+    def _frames(self, window: Tensor) -> Tensor:
+        step, span = self.stride[0], len(window) - self.taps + 1
+        made = self._flat(window[:span:step], "frames", 0, self.bias)
+        for tap in range(1, self.taps):
+            made += self._flat(window[tap : tap + span : step], "frames", tap)
+        return made
+
+    def _pairs(self, window: Tensor, count: int) -> Made:
+        a, b, c, d = (window[i : i + count - 1 : 2] for i in range(4))
+        both = self._flat(b + c, "pairs", 1)
+        apart = self._flat(c - b, "pairs", 2)
+        made = self._flat(a - c, "pairs", 0, self.bias)
+        made += both
+        made += apart
+        yield slice(0, count, 2), made
+        made = self._flat(d - b, "pairs", 3, self.bias)
+        made += both
+        made -= apart
+        yield slice(1, count, 2), made
+
+    def _flat(self, frames: Tensor, part: str, index: int, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(frames, self._part(part)[index], bias, self.stride[1], (0, self.pad))
+
+    def _part(self, name: str) -> list[Tensor]:
+        """Weights as one way needs them."""
+        if name not in self._parts:
+            self._parts[name] = self._made(name)
+        return self._parts[name]
+
+    def _made(self, name: str) -> list[Tensor]:
+        weight = self.weight
+        if name == "volume":
+            return [weight.contiguous(memory_format=torch.channels_last_3d)]
+        if name == "frames":
+            parts = list(weight.unbind(2))
+        elif name == "still":
+            parts = [weight.float().sum(dim=2)]
+        else:
+            first, middle, last = weight.float().unbind(2)
+            ends = (first + last) / 2
+            parts = [first, ends + middle / 2, ends - middle / 2, last]
+        return [part.to(weight.dtype).contiguous(memory_format=torch.channels_last) for part in parts]
+
+
+def usual_way(weight: Tensor) -> str:
+    """The way that is fastest on most devices of the kind that `weight` (O, C, taps, rows, columns) lies on."""
+    return "pairs" if weight.device.type == "cpu" and min(weight.shape[:2]) >= _NARROW else "volume"
+
+
+def fastest_way(weight: Tensor, bias: Tensor, window: Tensor, **settings) -> str:
+    """The way that takes the least time for frames `window`, measured here and now; settings are those of `Kernel`."""
+    return min(WAYS, key=lambda way: _seconds(Kernel(weight, bias, way=way, **settings), window))
+
+
+def _seconds(kernel: Kernel, window: Tensor, repeats: int = 3) -> float:
+    spent = []
+    for _ in range(1 + repeats):  # the first prepares
+        start = time.perf_counter()
+        for _ in kernel(window):
+            pass
+        if window.device.type != "cpu":
+            torch.accelerator.synchronize(window.device)
+        spent.append(time.perf_counter() - start)
+    return min(spent[1:])
