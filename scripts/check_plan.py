@@ -91,7 +91,7 @@ def main() -> None:
         print(json.dumps(run(Case(*json.loads((options.run / "case.json").read_text())), options.run)))
         return
     found = []
-    print("case                                                       foretold   measured   error   time foretold, taken")
+    print(f"{'case':57}   foretold   measured   error   time foretold, taken")
     for number in options.only:
         case = CASES[number - 1]
         with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,10 @@
 """Run code on the meta device and count what it would compute and keep: FLOPs and bytes, without allocating."""
 
+import contextlib
 import weakref
 from collections import Counter
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +13,30 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+_stood_for: ContextVar[str] = ContextVar("the kind of device that the meta device stands for", default="meta")
+
+
+def kind_of(device: torch.device) -> str:
+    """The kind of a device, "cpu" or "cuda" for instance; of the meta device the one that it stands for."""
+    return _stood_for.get() if device.type == "meta" else device.type
+
+
+@contextlib.contextmanager
+def standing_for(kind: str) -> Iterator[None]:
+    """Let code on the meta device behave as on a device of a kind."""
+    token = _stood_for.set(kind)
+    try:
+        yield
+    finally:
+        _stood_for.reset(token)
+
+
+def _batch_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(mean), torch.empty_like(var)
+
+
+_MISSING = {torch.ops.aten.batch_norm_update_stats.default: _batch_statistics}
 
 
 class Live(TorchDispatchMode):
@@ -28,15 +55,18 @@ class Live(TorchDispatchMode):
         self.seen: weakref.WeakSet = weakref.WeakSet(tensor.untyped_storage() for tensor in known or ())
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        # PyTorch lacks some operations on the meta device
+        out = _MISSING.get(func, func)(*args, **(kwargs or {}))
+        leaves = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if count := flop_registry.get(func._overloadpacket):
             flops = count(*args, **(kwargs or {}), out_val=out)
             self.flops += flops
             tensors = [x for x in args if isinstance(x, Tensor) and x.ndim > 1]
             self.layers[(func._overloadpacket.__name__, tuple(tensors[1].shape))] += flops
-        elif not func.is_view:
-            self.moved += sum(x.nbytes for x in (*tree_leaves(args), *leaves) if isinstance(x, Tensor))
+        elif func.is_view:
+            return out
+        else:
+            self.moved += sum(x.nbytes for x in (*args, *leaves) if isinstance(x, Tensor))
         for leaf in leaves:
             if leaf.is_meta:
                 self._add(leaf.untyped_storage())

@@ -16,6 +16,7 @@ from seedvr2.io.segments import SegmentWriter
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore import loading, planning
 from seedvr2.restore.models import Model
 from seedvr2.restore.plan.networks import Outline
@@ -75,7 +76,7 @@ def loaded(make_generator, monkeypatch, tmp_path_factory):
 
     def outline(files, *, dtype, weights):
         networks = [copy.deepcopy(network).to("meta", dtype) for network in (generator, vae)]
-        return Outline(*networks, torch.zeros(3, 8, device="meta", dtype=dtype))
+        return Outline(networks[0], InferenceVAE(networks[1]), torch.zeros(3, 8, device="meta", dtype=dtype))
 
     monkeypatch.setattr(planning, "outline_model", outline)
     monkeypatch.setattr(loading, "find_model", find)

@@ -14,7 +14,7 @@ ALLOWED = {
     "tracing": set(),
     "config": {"errors"},
     "evaluation": {"errors", "randomness", "config", "io", "data"},
-    "models": BASE,
+    "models": BASE | {"tracing"},
     "flow": BASE,
     "losses": BASE,
     "optim": BASE,

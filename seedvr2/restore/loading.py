@@ -9,8 +9,10 @@ from typing import NamedTuple
 import torch
 
 from seedvr2.errors import UserError
+from seedvr2.models.codec import LatentCodec
 from seedvr2.models.lora import fingerprint
 from seedvr2.models.storage import FULL, STORAGES, store
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
@@ -128,13 +130,13 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
         model = load_model(files, device=place, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
     hashed = hash_of_model(model.generator, model.codec.vae)
     store(model.generator, choice.weights)
-    model.codec.vae.to(device)
-    retreat = retreat_of(model.generator, settings, device, events)
+    codec = LatentCodec(InferenceVAE(model.codec.vae.to(device)), model.codec.scale, model.codec.posterior)
+    retreat = retreat_of(model.generator, codec.vae, settings, device, events)
     values = {"seed": choice.seed, "window": settings.window, "overlap": overlap_of(settings.window), "steps": steps}
     values |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
         SteadyGenerator(model.generator, retreat),
-        SteadyCodec(model.codec, retreat),
+        SteadyCodec(codec, retreat),
         prompt=model.prompt,
         guidance=None if cfg == 1 else Guidance(model.negative, cfg, cfg_rescale),
         device=device,
@@ -149,14 +151,16 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
     return Loaded(restorer, facts, retreat)
 
 
-def retreat_of(generator: torch.nn.Module, settings: Settings, device: torch.device, events: Events) -> Retreat:
-    """Put a generator where settings say, with a way down from there."""
+def retreat_of(
+    generator: torch.nn.Module, vae: InferenceVAE, settings: Settings, device: torch.device, events: Events
+) -> Retreat:
+    """Put networks where settings say, with a way down from there."""
 
     def less(settings: Settings) -> Iterator[Settings]:
         blocks = len(generator.trunk.blocks)
         return ladder(settings, blocks=blocks, offload=device.type != "cpu", windows=False)
 
-    return Retreat(settings, less, Placement(generator, device), device, events)
+    return Retreat(settings, less, Placement(generator, vae, device), device, events)
 
 
 def overlap_of(window: int) -> int:

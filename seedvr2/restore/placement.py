@@ -3,19 +3,23 @@
 import torch
 from torch import nn
 
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.offload import Offload, place
 from seedvr2.restore.plan.settings import Settings
 
 
 class Placement:
-    """Puts a generator onto a device, or parts of it, as settings say; they may change between calls."""
+    """Puts a generator onto a device, or parts of it, and tiles an autoencoder, as settings say; they may change
+    between calls.
+    """
 
-    def __init__(self, generator: nn.Module, device: torch.device):
-        self.generator, self.device = generator, device
+    def __init__(self, generator: nn.Module, vae: InferenceVAE, device: torch.device):
+        self.generator, self.vae, self.device = generator, vae, device
         self._offload: Offload | None = None
 
     def __call__(self, settings: Settings) -> None:
         """Put settings into effect."""
+        self.vae.tiling = settings.tiling
         if self._offload is not None:
             blocks = len(self._offload.blocks)
             self._offload.keep(blocks if settings.resident is None else settings.resident)

@@ -107,7 +107,7 @@ def test_when_no_settings_are_left_the_user_is_told(generator, codec, prompt, cl
     broken = copy.deepcopy(codec.vae)
     broken.encoder.conv_in.register_forward_pre_hook(fail)
     way = retreat([2, 1])
-    with pytest.raises(UserError, match="even with the smallest settings .*CUDA out of memory.*--short-side"):
+    with pytest.raises(UserError, match=r"even with the smallest settings .*CUDA out of memory.*--short-side"):
         list(restorer(generator, LatentCodec(broken), prompt, way).restore(clips))
 
 

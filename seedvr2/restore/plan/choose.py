@@ -72,12 +72,17 @@ def predict(task: Task, settings: Settings) -> Plan:
     gpu = not task.is_host
     key = settings._replace(resident=None)
     if key not in task.traces:
-        task.traces[key] = trace_run(networks, film, settings, dtype=task.dtype, gpu=gpu, sampling=task.sampling)
+        task.traces[key] = trace_run(
+            networks, film, settings, dtype=task.dtype, kind=task.device.type, sampling=task.sampling
+        )
     traced = task.traces[key]
     kept = min(film.frames or math.inf, reaches(networks.vae)[0])  # frames that a recovery starts from
     extra = int(kept * 3 * math.prod(film.padded) * task.dtype.itemsize) + gpu * PRODUCTS
     most = {stage: size + extra for stage, size in traced.most.items()}
     weights, host, away = networks.bytes(), frame_bytes(film, settings), 0
+    if settings.tiling.host:
+        most = {stage: size - traced.history for stage, size in most.items()}
+        host += traced.history
     if settings.resident is not None:
         away, visiting = streamed_bytes(networks.generator.trunk.blocks, settings.resident)
         weights["generator"] -= away

@@ -9,6 +9,7 @@ from seedvr2.models.released import RELEASED, dit_from_released
 from seedvr2.models.released_vae import BUILD_KEYS
 from seedvr2.models.storage import store
 from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.search import ModelFiles
 from seedvr2.training.weights import outline
 
@@ -19,7 +20,7 @@ class Outline(NamedTuple):
     """Generator, autoencoder and text embedding (M, text_dim), all on the meta device."""
 
     generator: nn.Module
-    vae: VideoVAE
+    vae: InferenceVAE
     prompt: Tensor
 
     def bytes(self) -> dict[str, int]:
@@ -50,4 +51,4 @@ def outline_model(files: ModelFiles, *, dtype: torch.dtype, weights: str = "full
         prompt = outline(files.prompts)("positive").detach()
     for network in (generator, vae):
         network.to(dtype).eval().requires_grad_(False)
-    return Outline(store(generator, weights), vae, prompt.to(dtype))
+    return Outline(store(generator, weights), InferenceVAE(vae), prompt.to(dtype))

@@ -21,7 +21,7 @@ from seedvr2.restore.plan.settings import Settings
 from seedvr2.restore.resize import Size
 from seedvr2.restore.shot import SIDE_MULTIPLE
 from seedvr2.restore.stream import decoded, encoded
-from seedvr2.tracing import Kernels, Live
+from seedvr2.tracing import Kernels, Live, standing_for
 
 STAGES = ("encode", "generate", "decode")
 
@@ -48,12 +48,13 @@ class Film:
 @dataclass
 class Traced:
     """What the calls of a run need on the device. most: bytes beside the weights while a stage runs. work: of the first
-    call of a stage and of a later one, FLOPs and bytes by kind.
+    call of a stage and of a later one, FLOPs and bytes by kind. history: bytes of both histories, part of `most`.
     """
 
     most: dict[str, int] = field(default_factory=dict)
     work: dict[str, list[Counter]] = field(default_factory=dict)
     layers: Counter = field(default_factory=Counter)
+    history: int = 0
 
 
 class _Once:
@@ -97,20 +98,21 @@ class _Meter:
 
 @torch.no_grad()
 def trace_run(
-    networks: Outline, film: Film, settings: Settings, *, dtype: torch.dtype, gpu: bool, sampling: Mapping
+    networks: Outline, film: Film, settings: Settings, *, dtype: torch.dtype, kind: str, sampling: Mapping
 ) -> Traced:
     """Trace the first and a later call of each stage, in the order in which a run comes to hold most.
 
-    sampling: arguments of `Generation`.
+    kind: of the device, "cpu" or "cuda" for instance. sampling: arguments of `Generation`.
     """
     generator, vae, prompt = networks
     known = [prompt, *(x for network in (generator, vae) for x in (*network.parameters(), *network.buffers()))]
-    meter = _Meter(known, gpu=gpu)
+    meter = _Meter(known, gpu=kind != "cpu")
     codec, (height, width), chunk = LatentCodec(vae), film.padded, settings.chunk
     count = math.inf if film.latents is None else film.latents
     window = int(min(settings.window, count))
     plan_layer.cache_clear()  # its tables stay on the device and count
-    with meter.kernels, meter.live:
+    vae.tiling = settings.tiling
+    with standing_for(kind), meter.kernels, meter.live:
         frames = _frames(min(film.frames or math.inf, 1 + 3 * TIME * chunk), height, width, dtype)
         latents = encoded(frames, codec, seed=0, latents=chunk)
         for first in (True, False)[: 1 + (count > 1 + chunk)]:
@@ -118,6 +120,7 @@ def trace_run(
                 latent = next(latents)
             for _ in range(chunk - (not first)):
                 next(latents, None)
+        meter.found.history = meter.live.bytes
         waiting = [torch.empty_like(latent) for _ in range(window)]
         with meter.stage("generate"):
             once = _Once(generator, meter)
@@ -131,11 +134,10 @@ def trace_run(
                 next(made)
             for _ in range(TIME * chunk - 1 - 3 * first):
                 next(made, None)
-        if count > window:  # later windows meet the history of the decoder
-            meter.found.most["generate"] += meter.live.bytes - resting
-        if count > 1 + 2 * chunk:
-            with meter.stage("encode"):  # with the history of the decoder
-                next(latents)
+        meter.found.history += meter.live.bytes - resting
+        if count > window:  # later calls meet the history of the decoder
+            for stage in ("encode", "generate"):
+                meter.found.most[stage] += meter.live.bytes - resting
     plan_layer.cache_clear()
     meter.found.layers = meter.live.layers
     return meter.found

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.vae.blocks import FrameNorm
+from seedvr2.tracing import kind_of
 
 _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
 
@@ -12,7 +13,7 @@ _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
 def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
     """Mean and variance that `norm` uses, for each channel of frames (T, C, H, W): two tensors (T, C), float32."""
     height, width = frames.shape[2:]
-    rows = height if frames.device.type == "cuda" else max(1, _PIXELS // width)
+    rows = height if frames.device.type in ("cuda", "meta") else max(1, _PIXELS // width)
     pieces = frames.split(rows, dim=2)
     found = [[_moments(frame) for frame in piece.split(1)] for piece in pieces]
     mean, var = (torch.stack([torch.stack([pair[i] for pair in row]) for row in found]) for i in range(2))
@@ -25,7 +26,7 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
 
 def _moments(frame: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (C,), float32, of each channel of (1, C, H, W)."""
-    if frame.device.type in ("cpu", "cuda"):  # in one pass, without a copy
+    if kind_of(frame.device) in ("cpu", "cuda"):  # in one pass, without a copy
         kept = frame.new_zeros(2, frame.shape[1], dtype=torch.float32)
         return torch.batch_norm_update_stats(frame, kept[0], kept[1], 0.0)
     var, mean = torch.var_mean(frame.float(), dim=(0, 2, 3), correction=0)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.vae.blocks import clip_of, frames_of
+from seedvr2.tracing import kind_of
 
 WAYS = ("volume", "frames", "pairs")
 _NARROW = 32  # channels below which the sums of `pairs` cost more than they save
@@ -107,7 +108,7 @@ class Kernel:
 
 def usual_way(weight: Tensor) -> str:
     """The way that is fastest on most devices of the kind that `weight` (O, C, taps, rows, columns) lies on."""
-    return "pairs" if weight.device.type == "cpu" and min(weight.shape[:2]) >= _NARROW else "volume"
+    return "pairs" if kind_of(weight.device) == "cpu" and min(weight.shape[:2]) >= _NARROW else "volume"
 
 
 def fastest_way(weight: Tensor, bias: Tensor, window: Tensor, **settings) -> str:
