@@ -51,9 +51,7 @@ def failing(network, *, calls, error):
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), RuntimeError("[x] can't allocate memory: you tried")])
 @pytest.mark.parametrize("seed", range(3))
-def test_frames_are_those_of_an_undisturbed_run_wherever_memory_runs_out(
-    seed, error, generator, codec, prompt, clips
-):
+def test_frames_are_those_of_an_undisturbed_run_wherever_memory_runs_out(seed, error, generator, codec, prompt, clips):
     expected = list(restorer(generator, codec, prompt, retreat()).restore(clips))
     draw = torch.Generator().manual_seed(seed)
     calls = set(torch.randint(20, 900, (3,), generator=draw).tolist())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -70,10 +70,11 @@ def predict(task: Task, settings: Settings) -> Plan:
     """What a run takes with some settings."""
     networks, film = task.networks, task.film
     gpu = not task.is_host
-    key = settings._replace(resident=None)
+    # where weights and histories lie changes nothing of the calls
+    key = settings._replace(resident=None, tiling=replace(settings.tiling, host=False))
     if key not in task.traces:
         task.traces[key] = trace_run(
-            networks, film, settings, dtype=task.dtype, kind=task.device.type, sampling=task.sampling
+            networks, film, key, dtype=task.dtype, kind=task.device.type, sampling=task.sampling
         )
     traced = task.traces[key]
     kept = min(film.frames or math.inf, reaches(networks.vae)[0])  # frames that a recovery starts from
