@@ -52,13 +52,15 @@ def _measure(
     products = 2 * rows * math.prod(matrix) / _time(lambda: F.linear(x, weight), device)
     convolutions = products
     if kernel is not None:
-        channels, given, *extent = kernel
-        time_, *area = [1, *extent][-3:]
-        kernel = torch.ones(channels, given, time_, *area, **settings).to(memory_format=torch.channels_last_3d)
-        side = min(512, max(16, int(math.sqrt(flops / (4 * kernel.numel())))))
-        clip = torch.ones(1, given, time_ + 1, side, side, **settings).to(memory_format=torch.channels_last_3d)
-        padding = (0, *(n // 2 for n in area))
-        convolutions = 4 * side**2 * kernel.numel() / _time(lambda: F.conv3d(clip, kernel, padding=padding), device)
+        is_flat = len(kernel) == 4  # of single frames
+        layout = torch.channels_last if is_flat else torch.channels_last_3d
+        weight = torch.ones(kernel, **settings).to(memory_format=layout)
+        side = min(512, max(16, int(math.sqrt(flops / (4 * weight.numel())))))
+        depth = () if is_flat else (kernel[2] + 1,)  # of which two frames come
+        clip = torch.ones(2 if is_flat else 1, kernel[1], *depth, side, side, **settings).to(memory_format=layout)
+        padding = [0] * len(depth) + [n // 2 for n in kernel[-2:]]
+        convolve = F.conv2d if is_flat else F.conv3d
+        convolutions = 4 * side**2 * weight.numel() / _time(lambda: convolve(clip, weight, padding=padding), device)
     block = torch.ones(_BLOCK.get(device.type, 1 << 28), dtype=torch.uint8, device=device)
     moved = 2 * block.nbytes / _time(block.clone, device)
     upload = math.inf
