@@ -194,7 +194,7 @@ def test_the_seed_and_the_model_reach_the_restoration(tmp_path, loaded):
     first, again, other = (read_image(tmp_path / f"{name}.png") for name in "abc")
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert loaded == ["7b"] * 3
+    assert set(loaded) == {"7b"}
 
 
 def test_the_precision_is_chosen_by_name(tmp_path, capsys):
