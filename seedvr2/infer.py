@@ -6,6 +6,7 @@ colours are those of the input. Killed at any moment, the same command goes on f
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -15,6 +16,7 @@ from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.io.codecs import PICTURES, VIDEO, VIDEO_SUFFIXES
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.media import Media, open_media
+from seedvr2.models.storage import FULL, STORAGES
 from seedvr2.parallel.crew import Crew, launched, speaks
 from seedvr2.parallel.restoration import split_restorer
 from seedvr2.restore.cuts import read_cuts
@@ -22,8 +24,12 @@ from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
+from seedvr2.restore.journal import unfinished_model
 from seedvr2.restore.loading import IDENTITY, Choice, check_ranks
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
+from seedvr2.restore.plan.prediction import Film
+from seedvr2.restore.plan.settings import Settings
+from seedvr2.restore.planning import Foresight, plan_film
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.shot import COLOR_FIXES
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             chosen = crew.of_main(lambda: pairs(arguments.input, arguments.output))
             how = arguments.ranks or ("split" if len(chosen) == 1 else "spread")
             failed = (restore_together if crew.world > 1 and how == "split" else restore_apart)(chosen, arguments, crew)
-            if len(chosen) > 1 and crew.main:
+            if len(chosen) > 1 and crew.main and (failed or not arguments.plan):
                 events = Events(quiet=arguments.quiet, as_json=arguments.json)
                 count = len(chosen) - len(failed)
                 events.say(f"{count} of {len(chosen)} inputs restored", event="summary", failed=failed)
@@ -61,10 +67,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 def restore_apart(chosen: Sequence[Pair], arguments: argparse.Namespace, crew: Crew) -> list[str]:
     """Every rank restores some of the inputs alone; returns the names of those that failed, on all ranks."""
     events = Events(quiet=arguments.quiet, as_json=arguments.json, rank=crew.rank if crew.world > 1 else None)
+    model = None
+
+    def settled(settings: Settings | None) -> Restorer:
+        nonlocal model
+        model = with_settings(model, choice_of(arguments), settings, events)
+        return model
 
     def work() -> list[str]:
         mine = chosen[crew.rank :: crew.world]
-        return restore_all(mine, arguments, events, lambda: load(arguments, events), is_only=len(chosen) == 1)
+        return restore_all(mine, arguments, events, settled, is_only=len(chosen) == 1)
 
     failed = {name for names in crew.gathered(crew.agreed(work)) for name in names}
     return [pair.source.name for pair in chosen if pair.source.name in failed]
@@ -73,43 +85,53 @@ def restore_apart(chosen: Sequence[Pair], arguments: argparse.Namespace, crew: C
 def restore_together(chosen: Sequence[Pair], arguments: argparse.Namespace, crew: Crew) -> list[str]:
     """All ranks restore each of the inputs; returns the names of those that failed, on the main rank."""
     events = Events(quiet=arguments.quiet or not crew.main, as_json=arguments.json and crew.main)
+    choice, model = choice_of(arguments), None
+    crew.agreed(lambda: check_ranks(choice, crew.world))
 
-    def model() -> Restorer:
-        made = crew.agreed(lambda: load(arguments, events, ranks=crew.world))
-        if not isinstance(made.shot, Identity):
-            split_restorer(made.shot, crew)
-            made.ranks = crew.world
+    def settled(settings: Settings | None) -> Restorer:
+        nonlocal model
+        is_new = model is None
+        model = crew.agreed(lambda: with_settings(model, choice, settings, events))
+        if is_new and not isinstance(model.shot, Identity):
+            model.share(crew.world)
+            split_restorer(model.shot, crew)
             events.say(f"{crew.world} processes share the work on each input")
-        return made
+        return model
 
-    crew.works["load"] = model
+    crew.works["settle"] = settled
     if not crew.main:
         crew.follow()
         return []
     with crew.leading():
-        return restore_all(chosen, arguments, events, lambda: crew.call("load"), is_only=len(chosen) == 1)
+        return restore_all(chosen, arguments, events, functools.partial(crew.call, "settle"), is_only=len(chosen) == 1)
 
 
 def restore_all(
     chosen: Sequence[Pair],
     arguments: argparse.Namespace,
     events: Events,
-    make: Callable[[], Restorer],
+    settled: Callable[[Settings | None], Restorer],
     *,
     is_only: bool,
 ) -> list[str]:
     """Restore inputs one after the other; returns the names of those that failed.
 
-    make: loads the model, once the first input was found good. is_only: whether a mistake ends the command, as a
-    UserError. Exits after the running segment if Ctrl-C asks for it; one of several processes stops at once.
+    settled: gives the model with settings of memory, loaded when the first input was found good. is_only: whether a
+    mistake ends the command, as a UserError. Exits after the running segment if Ctrl-C asks for it; one of several processes stops at once.
     """
-    failed, model = [], None
+    failed, choice = [], choice_of(arguments)
     with Stop() if launched() == 1 else contextlib.nullcontext(Stop()) as stop:
         for pair in chosen:
             try:
                 with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
                     targets = plan_targets(pair, media, arguments)
-                    model = model or make()
+                    foresight = foresee(media, targets[0], choice, arguments)
+                    if arguments.plan:
+                        tell_plan(pair.source, foresight, events)
+                        continue
+                    model = settled(foresight and foresight.plan.settings)
+                    if foresight is not None:
+                        events.say(foresight.line(), event="plan", **foresight.facts())
                     settings = {"cuts": arguments.cuts, "segment": arguments.segment}
                     restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite)
             except UserError as error:
@@ -150,6 +172,14 @@ def parser() -> argparse.ArgumentParser:
     add("--vae", choices=("fast", "plain"), default="fast", help="the autoencoder as fast as can be, or as in training")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")
+    memory = result.add_argument_group("memory")
+    memory.add_argument("--plan", action="store_true", help="print what the run will take, and end without loading")
+    most = "of the device, 24GB for instance (default: 90%% of what is free)"
+    memory.add_argument("--max-memory", metavar="SIZE", help=most)
+    stay = "stream the generator's blocks from host memory, all but BLOCKS (default: as many as do not fit)"
+    memory.add_argument("--offload", type=int, nargs="?", const=0, metavar="BLOCKS", help=stay)
+    stored = "of the generator's large layers; in 8 bits results change slightly (default full)"
+    memory.add_argument("--weights", choices=STORAGES, default=FULL, help=f"storage {stored}")
     shots = result.add_argument_group("shots")
     shots.add_argument("--no-shots", action="store_true", help="take the film as one shot")
     shots.add_argument("--cuts", metavar="LIST", help="frames that begin shots, 120,250 or a file; default: found")
@@ -205,12 +235,9 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     return targets
 
 
-def load(arguments: argparse.Namespace, events: Events, *, ranks: int = 1) -> Restorer:
-    """The model that the arguments ask for; ranks: processes that will share it."""
-    choice = Choice(**{name: getattr(arguments, name) for name in Choice._fields})
-    if ranks > 1:
-        check_ranks(choice, ranks)
-    return Restorer.chosen(choice, events)
+def choice_of(arguments: argparse.Namespace) -> Choice:
+    """The model that the arguments ask for."""
+    return Choice(**{name: getattr(arguments, name) for name in Choice._fields})
 
 
 def takes_cpu(device: str | None) -> bool:
@@ -222,6 +249,29 @@ def takes_cpu(device: str | None) -> bool:
             " or use --device cpu or cuda"
         )
     return found.type == "cpu"
+
+
+def foresee(media: Media, target: Target, choice: Choice, arguments: argparse.Namespace) -> Foresight | None:
+    """The plan for a medium."""
+    info = media.info
+    film = Film(Size(info.height, info.width), target.size, 1 if info.kind == "image" else info.frames)
+    unfinished = None if arguments.overwrite else unfinished_model(target.path)
+    return plan_film(choice, film, most=arguments.max_memory, unfinished=unfinished, ranks=launched())
+
+
+def tell_plan(source: Path, foresight: Foresight | None, events: Events) -> None:
+    """Print a plan."""
+    lines = ["nothing is computed, so nothing is planned"] if foresight is None else foresight.table()
+    events.say("\n".join([f"{source}:", *lines]), event="plan", **({} if foresight is None else foresight.facts()))
+
+
+def with_settings(model: Restorer | None, choice: Choice, settings: Settings | None, events: Events) -> Restorer:
+    """The model, loaded if it is not yet, with the settings of a plan; None: there is nothing to settle."""
+    if model is None:
+        return Restorer.chosen(choice, events, settings)
+    if settings is not None:
+        model.settle(settings)
+    return model
 
 
 def output_size(arguments: argparse.Namespace, height: int, width: int) -> Size:

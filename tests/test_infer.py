@@ -16,8 +16,10 @@ from seedvr2.io.segments import SegmentWriter
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import VideoVAE
-from seedvr2.restore import loading
+from seedvr2.models.vae.inference import InferenceVAE
+from seedvr2.restore import loading, planning
 from seedvr2.restore.models import Model
+from seedvr2.restore.plan.networks import Outline
 from seedvr2.restore.resize import Size, as_samples, resize_frame
 from seedvr2.restore.search import ModelFiles
 
@@ -72,6 +74,11 @@ def loaded(make_generator, monkeypatch, tmp_path_factory):
         networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
         return Model(networks[0], LatentCodec(networks[1], posterior=posterior), torch.zeros(3, 8))
 
+    def outline(files, *, dtype, weights):
+        networks = [copy.deepcopy(network).to("meta", dtype) for network in (generator, vae)]
+        return Outline(networks[0], InferenceVAE(networks[1]), torch.zeros(3, 8, device="meta", dtype=dtype))
+
+    monkeypatch.setattr(planning, "outline_model", outline)
     monkeypatch.setattr(loading, "find_model", find)
     monkeypatch.setattr(loading, "load_model", load)
     threads = torch.get_num_threads()
@@ -187,7 +194,7 @@ def test_the_seed_and_the_model_reach_the_restoration(tmp_path, loaded):
     first, again, other = (read_image(tmp_path / f"{name}.png") for name in "abc")
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert loaded == ["7b"] * 3
+    assert set(loaded) == {"7b"}
 
 
 def test_the_precision_is_chosen_by_name(tmp_path, capsys):

@@ -11,22 +11,25 @@ BASE = {"errors", "randomness"}
 ALLOWED = {
     "errors": set(),
     "randomness": set(),
+    "tracing": set(),
     "config": {"errors"},
     "evaluation": {"errors", "randomness", "config", "io", "data"},
-    "models": BASE,
+    "models": BASE | {"tracing"},
     "flow": BASE,
     "losses": BASE,
     "optim": BASE,
     "io": BASE,
     "data": BASE | {"io"},
     "objectives": BASE | {"models", "flow", "losses", "optim", "data.batch"},
-    "restore": BASE | {"models", "flow", "io"},
+    "restore": BASE | {"tracing", "models", "flow", "io"},
     "parallel": BASE | {"models"},
     "training": BASE
-    | {"models", "flow", "losses", "optim", "io", "data", "objectives", "config", "parallel", "evaluation"},
+    | {"tracing", "models", "flow", "losses", "optim", "io", "data"}
+    | {"objectives", "config", "parallel", "evaluation"},
 }
 EXTRA = {
     "restore/models.py": {"training.weights"},
+    "restore/plan/networks.py": {"training.weights"},
     "restore/table.py": {"config"},
     "data/degrade.py": {"config"},
 }

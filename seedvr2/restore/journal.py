@@ -112,6 +112,14 @@ class Journal:
             raise UserError(f"{self._path} cannot be written ({error.strerror}); make room and run again") from error
 
 
+def unfinished_model(output: Path) -> Mapping | None:
+    """What the model of an unfinished run was, or None if there is no such run."""
+    try:
+        return json.loads((output.with_name(f".{output.name}.work") / FILE).read_text())["key"]["model"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def identity_of(path: Path) -> dict[str, object]:
     """What tells an input from others without reading all of it; of a folder, of all its files."""
     files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]

@@ -1,20 +1,28 @@
 """From what a user asks for to a model that is ready to run, and the facts that its results depend on."""
 
 import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from seedvr2.errors import UserError
+from seedvr2.models.codec import LatentCodec
 from seedvr2.models.lora import fingerprint
+from seedvr2.models.storage import FULL, STORAGES, store
 from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
 from seedvr2.restore.generation import Guidance
 from seedvr2.restore.hashes import file_hash
+from seedvr2.restore.memory import give_back_at_once
 from seedvr2.restore.models import Adapters, heads_of, load_model
+from seedvr2.restore.placement import Placement
+from seedvr2.restore.plan.settings import Settings, ladder
+from seedvr2.restore.recovery import Retreat, SteadyCodec, SteadyGenerator
 from seedvr2.restore.search import WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
@@ -39,32 +47,74 @@ class Choice(NamedTuple):
     device: str | None = None
     dtype: str | None = None
     vae: str = "fast"  # or "plain": how the autoencoder is computed, with the same results but for rounding
+    weights: str = FULL  # storage of the generator's large layers
+    offload: int | None = None  # generator blocks that stay on the device at most
+
+
+class Decided(NamedTuple):
+    """A choice with nothing left open but memory. dtype: a key of `DTYPES`, reason: why. window: latent frames."""
+
+    files: ModelFiles
+    device: torch.device
+    dtype: str
+    reason: str | None
+    window: int
+    steps: int
+    cfg: float
+    cfg_rescale: float
+    color_fix: str
+    adapters: Adapters | None
 
 
 class Loaded(NamedTuple):
-    """A model ready to run, and everything about it that results depend on, JSON-able."""
+    """A model ready to run, and everything about it that results depend on, JSON-able. retreat: its way with memory."""
 
     restorer: Restores
     facts: dict
+    retreat: Retreat | None = None
+
+    def settled(self, settings: Settings, ranks: int = 1) -> "Loaded":
+        """The same with other settings of memory. ranks: processes that share the autoencoder's calls."""
+        assert self.retreat is not None
+        values = {"window": settings.window, "overlap": overlap_of(settings.window)}
+        self.restorer.window, self.restorer.overlap, self.restorer.chunk = *values.values(), settings.chunk * ranks
+        self.retreat.begin(settings)
+        return self._replace(facts=self.facts | values)
+
+    def unsteady(self) -> None:
+        """Let running out of memory end a run."""
+        generation = self.restorer.generation
+        generation.generator, self.restorer.codec = generation.generator.generator, self.restorer.codec.codec
 
 
-def load_choice(choice: Choice, events: Events) -> Loaded:
-    """Find and load a model, and say which it is; what is not on this machine is fetched.
-
-    Raises UserError for what does not exist or fit, and before anything is fetched for settings that make no sense.
-    """
+def decide(choice: Choice) -> Decided:
+    """Everything that a choice leaves open but memory. Raises UserError for what does not exist or fit."""
     adapters = chosen_adapters(choice)
-    if choice.model == IDENTITY:
-        return Loaded(Identity(), {"name": IDENTITY})
     if choice.dtype not in (None, *DTYPES):
         raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
     files = find_model(choice.model, has_gpu=device.type != "cpu", models=choice.models)
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
+    if choice.weights not in STORAGES:
+        raise UserError(f"there is no storage {choice.weights} of weights; use one of {', '.join(STORAGES)}")
+    if choice.offload is not None and choice.offload < 0:
+        raise UserError(f"--offload {choice.offload} makes no sense; give the number of blocks that stay, at least 0")
     color_fix = choice.color_fix or files.color_fix
     window = window_latents(files.window if choice.window is None else choice.window)
     steps = step_count(choice.steps, files)
-    cfg, cfg_rescale = guidance_scales(choice, files)
+    return Decided(files, device, dtype, reason, window, steps, *guidance_scales(choice, files), color_fix, adapters)
+
+
+def load_choice(choice: Choice, events: Events, settings: Settings | None = None) -> Loaded:
+    """Find and load a model, and say which it is; what is not on this machine is fetched.
+
+    settings: of memory, else the usual ones. Raises UserError for what does not exist or fit, and before anything is
+    fetched for settings that make no sense.
+    """
+    if choice.model == IDENTITY:
+        return Loaded(Identity(), {"name": IDENTITY})
+    files, device, dtype, reason, window, steps, cfg, cfg_rescale, color_fix, adapters = decide(choice)
+    settings = settings or Settings(window, resident=choice.offload)
     if choice.model is None and not files.released:
         lack = "no GPU" if device.type == "cpu" else f"no released weights in ${WEIGHTS_VARIABLE} or the cache"
         events.say(f"no --model given and {lack}, so the bundled tiny model runs")
@@ -72,30 +122,59 @@ def load_choice(choice: Choice, events: Events) -> Loaded:
     calls = "1 step" if steps == 1 else f"{steps} steps"
     calls += "" if cfg == 1 else f" with guidance {cfg:g}"
     precision = f"{dtype} because {reason}" if reason else dtype
-    settings = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
-    events.say(f"model {files.name} ({files.origin}) on {device}, {settings}", event="model")
+    how = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
+    events.say(f"model {files.name} ({files.origin}) on {device}, {how}", event="model")
     if adapters is not None:
         strength = "as exported" if adapters.strength is None else adapters.strength
         events.say(f"adapters {adapters.path}, strength {strength}")
-    model = load_model(files, device=device, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
-    if choice.vae == "fast":
-        model.codec.vae = InferenceVAE(model.codec.vae)
-    settings = {"seed": choice.seed, "window": window, "overlap": min(1, window - 1), "steps": steps}
-    settings |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
+    if device.type == "cpu":
+        give_back_at_once()
+    is_direct = settings.resident is None and choice.weights == FULL
+    place = device if is_direct else torch.device("cpu")
+    with ThreadPoolExecutor() as pool:  # hashing takes no longer than loading
+        hashes = pool.map(file_hash, files.paths)
+        model = load_model(files, device=place, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
+    hashed = hash_of_model(model.generator, model.codec.vae)
+    store(model.generator, choice.weights)
+    vae = model.codec.vae.to(device)
+    vae = InferenceVAE(vae) if choice.vae == "fast" else vae
+    codec = LatentCodec(vae, model.codec.scale, model.codec.posterior)
+    retreat = retreat_of(model.generator, vae, settings, device, events)
+    values = {"seed": choice.seed, "window": settings.window, "overlap": overlap_of(settings.window), "steps": steps}
+    values |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
-        model.generator,
-        model.codec,
+        SteadyGenerator(model.generator, retreat),
+        SteadyCodec(codec, retreat),
         prompt=model.prompt,
         guidance=None if cfg == 1 else Guidance(model.negative, cfg, cfg_rescale),
         device=device,
         dtype=DTYPES[dtype],
-        **settings,
+        chunk=settings.chunk,
+        **values,
     )
-    facts = {"name": files.name, "origin": files.origin, "hash": hash_of_model(model.generator, model.codec.vae)}
-    facts["sha256"] = {path.name: file_hash(path) for path in files.paths}
-    facts |= {**settings, "cfg": cfg, "cfg_rescale": cfg_rescale}
-    facts |= {"posterior": choice.posterior, "dtype": dtype, "device": device.type, "vae": choice.vae}
-    return Loaded(restorer, facts)
+    facts = {"name": files.name, "origin": files.origin, "hash": hashed}
+    facts["sha256"] = dict(zip((path.name for path in files.paths), hashes, strict=True))
+    facts |= {**values, "cfg": cfg, "cfg_rescale": cfg_rescale}
+    facts |= {"posterior": choice.posterior, "dtype": dtype, "weights": choice.weights, "vae": choice.vae}
+    facts["device"] = device.type
+    return Loaded(restorer, facts, retreat)
+
+
+def retreat_of(
+    generator: torch.nn.Module, vae: torch.nn.Module, settings: Settings, device: torch.device, events: Events
+) -> Retreat:
+    """Put networks where settings say, with a way down from there."""
+
+    def less(settings: Settings) -> Iterator[Settings]:
+        blocks = len(generator.trunk.blocks)
+        return ladder(settings, blocks=blocks, offload=device.type != "cpu", windows=False)
+
+    return Retreat(settings, less, Placement(generator, vae, device), device, events)
+
+
+def overlap_of(window: int) -> int:
+    """Latent frames that windows share."""
+    return min(1, window - 1)
 
 
 def check_ranks(choice: Choice, ranks: int) -> None:

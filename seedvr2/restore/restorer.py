@@ -15,6 +15,7 @@ from seedvr2.restore.events import Events
 from seedvr2.restore.film import Cuts, numbered, restored
 from seedvr2.restore.frames import Form, Frame, form_of, samples_of
 from seedvr2.restore.loading import IDENTITY, Choice, Loaded, load_choice
+from seedvr2.restore.plan.settings import Settings
 from seedvr2.restore.progress import tracked
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, resize_frame, target_size
 
@@ -45,6 +46,8 @@ class Restorer:
         vae: str = "fast",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        weights: str = "full",
+        offload: int | None = None,
     ):
         """Load a model, silently. The arguments are those of `python -m seedvr2.infer`, with the same defaults.
 
@@ -54,8 +57,9 @@ class Restorer:
         together, 4k + 1. steps: generator calls per window. cfg, cfg_rescale: guidance of multi-step models.
         color_fix: "wavelet", "adain" or "none". posterior: "sample" or "mean". vae: "fast", or "plain" as in training.
         device: "cpu", "cuda", "cuda:1", "mps", ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or
-        "fp16", or the torch dtype; None: what the device is good at. Raises UserError, a ValueError, for what does not
-        exist or fit.
+        "fp16", or the torch dtype; None: what the device is good at. weights: "full", or "int8" or "fp8" for the
+        generator's large layers. offload: how many of its blocks stay on the device; None: all. Raises UserError, a
+        ValueError, for what does not exist or fit.
         """
         names = {value: name for name, value in DTYPES.items()}
         choice = Choice(
@@ -73,17 +77,40 @@ class Restorer:
             vae=vae,
             device=None if device is None else str(device),
             dtype=names.get(dtype, dtype),
+            weights=weights,
+            offload=offload,
         )
         self._hold(load_choice(choice, Events(quiet=True)))
 
     @classmethod
-    def chosen(cls, choice: Choice, events: Events) -> Self:
-        """Load what a command was asked for, and say so. Raises UserError for what does not exist or fit."""
+    def chosen(cls, choice: Choice, events: Events, settings: Settings | None = None) -> Self:
+        """Load what a command was asked for, and say so. settings: of memory, else the usual ones.
+
+        Raises UserError for what does not exist or fit.
+        """
         made = cls.__new__(cls)
-        made._hold(load_choice(choice, events))
+        made._hold(load_choice(choice, events, settings))
         return made
 
+    def settle(self, settings: Settings) -> None:
+        """Use memory as a plan says from here on."""
+        self._hold(self._loaded.settled(settings, self.ranks))
+
+    def share(self, ranks: int) -> None:
+        """Prepare for several processes that do its work together.
+
+        They cannot go on after memory ran out: one of them, repeating a call alone, would wait for the others.
+        """
+        self.ranks = ranks
+        self._loaded.unsteady()
+
+    def memory(self) -> dict:
+        """How memory is used, and what had to be changed because it ran out; nothing of it changes results."""
+        retreat = self._loaded.retreat
+        return {} if retreat is None else {**retreat.settings.facts(), "changed": list(retreat.steps)}
+
     def _hold(self, loaded: Loaded) -> None:
+        self._loaded = loaded
         self.shot, self.facts = loaded.restorer, loaded.facts
 
     def __repr__(self) -> str:

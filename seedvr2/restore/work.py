@@ -69,6 +69,7 @@ def restore(
         "damaged": media.damaged,
         "truncated": media.is_truncated,
         "ranks": model.ranks,
+        "memory": model.memory(),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
     write_sidecar(sidecar_path(output), info.path, output, facts)

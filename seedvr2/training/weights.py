@@ -88,14 +88,15 @@ def find_metadata(path: Path) -> dict | None:
     return facts
 
 
-def load_network(path: Path) -> nn.Module:
-    """Build the network that a file of `export` holds, with its weights, in fp32 on the CPU.
+def outline(path: Path) -> nn.Module:
+    """The network that a file of `export` holds, on the meta device, without its weights.
 
     The recipe in the file may name networks of `seedvr2.models` and their parts only, and none larger than the file:
     files come from the internet. Raises UserError otherwise.
     """
-    recipe, state = read_metadata(path).get("recipe"), read_state_dict(path)
-    _check_numbers(recipe, len(state), str(path))
+    recipe = read_metadata(path).get("recipe")
+    with safe_open(path, framework="pt") as file:
+        _check_numbers(recipe, len(file.keys()), str(path))
     try:
         with torch.device("meta"):  # nothing that a recipe asks for takes memory
             network = config.build(recipe, str(path), allowed=BUILDABLE)()
@@ -108,8 +109,16 @@ def load_network(path: Path) -> nn.Module:
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"weights file {str(path)!r} has the recipe of something else than a network: export it again")
+    return network
+
+
+def load_network(path: Path) -> nn.Module:
+    """The network that a file of `export` holds, with its weights, in fp32 on the CPU; raises UserError as `outline`
+    does.
+    """
+    network = outline(path)
     try:
-        load_released(network, {key: value.float() for key, value in state.items()})
+        load_released(network, {key: value.float() for key, value in read_state_dict(path).items()})
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return network.eval()

@@ -1,0 +1,1 @@
+"""What a restoration will need, foretold before anything is loaded, and the settings with which it fits."""

@@ -1,0 +1,149 @@
+"""Memory and work of a restoration, from its very calls on the meta device.
+
+What the autoencoder and the generator hold while they run follows from their code; nothing is fitted to measurements.
+"""
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from seedvr2.models.codec import LatentCodec
+from seedvr2.models.dit import plan_layer
+from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.restore.generation import Generation
+from seedvr2.restore.plan.networks import Outline
+from seedvr2.restore.plan.settings import Settings
+from seedvr2.restore.resize import Size
+from seedvr2.restore.shot import SIDE_MULTIPLE
+from seedvr2.restore.stream import decoded, encoded
+from seedvr2.tracing import Kernels, Live, standing_for
+
+STAGES = ("encode", "generate", "decode")
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is to be restored. source, size: of its pictures and of those of the output. frames: None if unknown."""
+
+    source: Size
+    size: Size
+    frames: int | None = None
+
+    @property
+    def padded(self) -> Size:
+        """The size that the networks see."""
+        return Size(*(-(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in self.size))
+
+    @property
+    def latents(self) -> int | None:
+        """Latent frames."""
+        return None if self.frames is None else 1 + math.ceil((self.frames - 1) / TIME)
+
+
+@dataclass
+class Traced:
+    """What the calls of a run need on the device. most: bytes beside the weights while a stage runs. work: of the first
+    call of a stage and of a later one, FLOPs and bytes by kind. history: bytes of both histories, part of `most`.
+    """
+
+    most: dict[str, int] = field(default_factory=dict)
+    work: dict[str, list[Counter]] = field(default_factory=dict)
+    layers: Counter = field(default_factory=Counter)
+    history: int = 0
+
+
+class _Once:
+    """A network that runs once; later calls of the same shape take as much and give a result of the same shape."""
+
+    def __init__(self, network: torch.nn.Module, meter: "_Meter"):
+        self.network, self.meter = network, meter
+        self.work: Counter | None = None
+
+    def __call__(self, *arguments: object) -> Tensor:
+        if self.work is not None:
+            self.meter.more += self.work
+            return torch.empty_like(self.result)
+        before = self.meter.count()
+        self.result = self.network(*arguments)
+        self.work = self.meter.count() - before
+        return self.result
+
+
+class _Meter:
+    def __init__(self, known: list[Tensor], *, gpu: bool):
+        self.live, self.kernels = Live(known), Kernels(gpu)
+        self.more: Counter = Counter()
+        self.found = Traced()
+
+    def count(self) -> Counter:
+        """Work so far."""
+        kinds = Counter(attention=self.kernels.attention, moved=self.live.moved) + self.more
+        for (name, _), flops in self.live.layers.items():
+            kinds["convolution" if "conv" in name else "matmul"] += flops
+        return kinds
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens inside towards a stage."""
+        before, self.live.most = self.count(), self.live.bytes
+        yield
+        self.found.most[name] = max(self.found.most.get(name, 0), self.live.most)
+        self.found.work.setdefault(name, []).append(self.count() - before)
+
+
+@torch.no_grad()
+def trace_run(
+    networks: Outline, film: Film, settings: Settings, *, dtype: torch.dtype, kind: str, sampling: Mapping
+) -> Traced:
+    """Trace the first and a later call of each stage, in the order in which a run comes to hold most.
+
+    kind: of the device, "cpu" or "cuda" for instance. sampling: arguments of `Generation`.
+    """
+    generator, vae, prompt = networks
+    known = [prompt, *(x for network in (generator, vae) for x in (*network.parameters(), *network.buffers()))]
+    meter = _Meter(known, gpu=kind != "cpu")
+    codec, (height, width), chunk = LatentCodec(vae), film.padded, settings.chunk
+    count = math.inf if film.latents is None else film.latents
+    window = int(min(settings.window, count))
+    plan_layer.cache_clear()  # its tables stay on the device and count
+    vae.tiling = settings.tiling
+    with standing_for(kind), meter.kernels, meter.live:
+        frames = _frames(min(film.frames or math.inf, 1 + 3 * TIME * chunk), height, width, dtype)
+        latents = encoded(frames, codec, seed=0, latents=chunk)
+        for first in (True, False)[: 1 + (count > 1 + chunk)]:
+            with meter.stage("encode"):
+                latent = next(latents)
+            for _ in range(chunk - (not first)):
+                next(latents, None)
+        meter.found.history = meter.live.bytes
+        waiting = [torch.empty_like(latent) for _ in range(window)]
+        with meter.stage("generate"):
+            once = _Once(generator, meter)
+            generation = Generation(once, prompt=prompt, device="meta", dtype=dtype, **sampling)
+            clean = generation(torch.stack(waiting), 0)
+        resting = meter.live.bytes
+        latent = clean[0]
+        made = decoded((latent for _ in range(int(min(count, 2 * chunk)))), codec, count=chunk)
+        for first in (True, False)[: 1 + (count > chunk)]:
+            with meter.stage("decode"):
+                next(made)
+            for _ in range(TIME * chunk - 1 - 3 * first):
+                next(made, None)
+        meter.found.history += meter.live.bytes - resting
+        if count > window:  # later calls meet the history of the decoder
+            for stage in ("encode", "generate"):
+                meter.found.most[stage] += meter.live.bytes - resting
+    plan_layer.cache_clear()
+    meter.found.layers = meter.live.layers
+    return meter.found
+
+
+def _frames(count: float, height: int, width: int, dtype: torch.dtype) -> Iterator[Tensor]:
+    while count > 0:
+        yield torch.empty(3, height, width, dtype=dtype, device="meta")
+        count -= 1

@@ -1,0 +1,67 @@
+"""A plan in words: a table, or a line."""
+
+import math
+from collections.abc import Sequence
+
+from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.restore.memory import write_memory
+from seedvr2.restore.plan.choose import Plan
+from seedvr2.restore.plan.prediction import STAGES
+from seedvr2.restore.plan.speed import Rates
+
+OVERLAP = 1
+
+
+def seconds(plan: Plan, rates: Rates) -> dict[str, float]:
+    """Time of each stage, of the whole film or, where its length is unknown, of a frame."""
+    settings, count = plan.settings, plan.task.film.latents
+    found = {}
+    for stage in STAGES:
+        first, later = (rates.seconds(plan.traced.work[stage][i]) for i in (0, -1))
+        if stage == "generate":
+            window = min(settings.window, count or math.inf)
+            step = max(1, settings.window - min(OVERLAP, settings.window - 1))
+            # what windows share is generated twice
+            shared = 0 if count is None else (math.ceil(max(0, count - settings.window) / step)) * OVERLAP
+            if settings.resident is not None:
+                later = max(later, plan.streamed / rates.upload)
+            found[stage] = later / TIME / step if count is None else later * (count + shared) / window
+            continue
+        calls = settings.chunk * TIME
+        leading = settings.chunk + (stage == "encode")
+        if count is None:
+            found[stage] = later / calls
+        else:
+            found[stage] = first + later * math.ceil(max(0, count - leading) / settings.chunk)
+    return found
+
+
+def table(plan: Plan, tried: Sequence[Plan], rates: Rates) -> list[str]:
+    """Lines for people."""
+    film, times = plan.task.film, seconds(plan, rates)
+    unit = "s" if film.frames is not None else "s a frame"
+    rows = [("weights", sum(plan.weights.values()), None)]
+    rows += [(stage, plan.most[stage], times[stage]) for stage in STAGES]
+    place = "frames" if plan.task.is_host else "host"
+    rows.append((place, plan.host, None))
+    lines = [f"{'':10}{'memory':>10}  time"]
+    for name, size, time in rows:
+        lines.append(f"{name:10}{write_memory(size):>10}" + ("" if time is None else f"  about {time:.3g} {unit}"))
+    total = f"{write_memory(plan.needed)} of {write_memory(plan.task.budget)} on {plan.task.device}"
+    lines.append(f"{'at most':10}{total}, about {sum(times.values()):.3g} {unit}")
+    lines.append(f"settings: {plan.settings.describe()}")
+    lines += [f"because {why}" for why in reasons(plan, tried)]
+    return lines
+
+
+def line(plan: Plan, rates: Rates) -> str:
+    """The same in one line."""
+    unit = "s" if plan.task.film.frames is not None else "s a frame"
+    time = sum(seconds(plan, rates).values())
+    need = f"about {write_memory(plan.needed)} of {plan.task.device} and {time:.3g} {unit}"
+    return f"plan: {need}; {plan.settings.describe()}"
+
+
+def reasons(plan: Plan, tried: Sequence[Plan]) -> list[str]:
+    """Why the settings are not the fastest ones."""
+    return [f"{other.settings.describe()} would take {write_memory(other.needed)}" for other in tried]

@@ -1,0 +1,83 @@
+import itertools
+
+import pytest
+import torch
+
+from seedvr2.restore.offload import place, streamed, streamed_bytes
+
+CPU = torch.device("cpu")
+
+
+def call(network, make_inputs):
+    with torch.no_grad():
+        return network(*make_inputs([(2, 8, 8)], [5]))
+
+
+@pytest.mark.parametrize("resident", [0, 1, 2, 5])
+def test_streamed_blocks_give_the_same_result_with_two_at_a_time(resident, make_generator, make_inputs):
+    network = make_generator("7b", layers=5).eval().requires_grad_(False)
+    expected = call(network, make_inputs)
+    offload = place(network, network.trunk.blocks, CPU, resident=resident)
+    seen = []
+    for block in network.trunk.blocks:
+        block.register_forward_pre_hook(lambda *_: seen.append(offload.visiting))
+    for _ in range(2):
+        assert torch.equal(call(network, make_inputs), expected)
+        assert offload.visiting == 0
+    assert max(seen) == min(2, 5 - resident)
+
+
+def test_blocks_that_wait_keep_none_of_their_weights_elsewhere(make_generator, make_inputs):
+    network = make_generator("7b", layers=4).eval().requires_grad_(False)
+    before = {name: x.data_ptr() for name, x in network.named_parameters()}
+    place(network, network.trunk.blocks, CPU, resident=2)
+    moved = [name for name, x in network.named_parameters() if x.data_ptr() != before[name]]
+    assert {name.split(".")[2] for name in moved} == {str(i) for i in streamed(4, 2)}
+    home = {name: x.data_ptr() for name, x in network.named_parameters()}
+    call(network, make_inputs)
+    assert {name: x.data_ptr() for name, x in network.named_parameters()} == home
+
+
+def test_how_many_stay_may_change_between_calls(make_generator, make_inputs):
+    network = make_generator("3b", layers=4).eval().requires_grad_(False)
+    expected = call(network, make_inputs)
+    offload = place(network, network.trunk.blocks, CPU, resident=3)
+    for resident in (0, 4, 1):
+        offload.keep(resident)
+        assert len(offload.streamed) == 4 - resident
+        assert torch.equal(call(network, make_inputs), expected)
+
+
+def test_a_call_that_fails_leaves_every_block_at_home(make_generator, make_inputs):
+    network = make_generator("7b", layers=3).eval().requires_grad_(False)
+    expected = call(network, make_inputs)
+    offload = place(network, network.trunk.blocks, CPU, resident=0)
+    home = {name: x.data_ptr() for name, x in network.named_parameters()}
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("no more")
+
+    handle = network.trunk.blocks[1].mlp["vid"].register_forward_pre_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        call(network, make_inputs)
+    handle.remove()
+    assert {name: x.data_ptr() for name, x in network.named_parameters()} == home
+    offload.keep(0)
+    assert offload.visiting == 0
+    assert torch.equal(call(network, make_inputs), expected)
+
+
+def test_blocks_that_stay_lie_evenly_between_the_others():
+    for blocks, resident in itertools.product((1, 7, 36), (0, 1, 5, 36)):
+        away = streamed(blocks, resident)
+        assert len(away) == max(0, blocks - resident)
+        if away and resident:
+            gaps = [b - a for a, b in itertools.pairwise(away)]
+            assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_bytes_of_what_is_streamed(make_generator):
+    blocks = make_generator("7b", layers=4).trunk.blocks
+    sizes = [sum(p.nbytes for p in block.parameters()) for block in blocks]
+    assert streamed_bytes(blocks, 0) == (sum(sizes), max(a + b for a, b in itertools.pairwise(sizes)))
+    assert streamed_bytes(blocks, 4) == (0, 0)

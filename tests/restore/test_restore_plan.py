@@ -1,0 +1,158 @@
+import copy
+import functools
+import itertools
+import math
+
+import pytest
+import torch
+
+from seedvr2.errors import UserError
+from seedvr2.models.codec import LatentCodec
+from seedvr2.models.vae.inference import LADDER, InferenceVAE
+from seedvr2.restore.memory import give_back_at_once, parse_memory, write_memory
+from seedvr2.restore.offload import streamed_bytes
+from seedvr2.restore.plan.choose import Task, choose, predict, ways
+from seedvr2.restore.plan.host import frame_bytes
+from seedvr2.restore.plan.networks import Outline, outline_model
+from seedvr2.restore.plan.prediction import Film
+from seedvr2.restore.plan.report import line, seconds, table
+from seedvr2.restore.plan.settings import Settings, busy_chunk, ladder
+from seedvr2.restore.plan.speed import Rates
+from seedvr2.restore.resize import Size
+from seedvr2.restore.search import ModelFiles, find_model
+
+TRACES = {}  # of films that several tests plan
+RATES = Rates(1e12, 1e12, 1e11, 1e10)
+GPU = torch.device("cuda")  # plans are made on the meta device, so none is needed
+
+
+@functools.lru_cache
+def released(name="3b", weights="full"):
+    nothing = torch.device("meta")
+    files = ModelFiles(name, "nowhere", nothing, nothing, nothing, released=name)
+    return outline_model(files, dtype=torch.bfloat16, weights=weights)
+
+
+def task(networks, *, size=(64, 64), frames=41, budget=1e15, device=GPU, window=5, is_fixed=False, resident=None):
+    film = Film(Size(32, 32), Size(*size), frames)
+    dtype = next(networks.vae.parameters()).dtype
+    given = Settings(window, resident=resident)
+    traces = TRACES.setdefault((networks, film, device), {})
+    return Task(networks, film, device, dtype, {"steps": 1}, given, is_fixed, budget, traces)
+
+
+@pytest.fixture(scope="module")
+def small(generator, codec):
+    """The small random networks, on the meta device."""
+    vae = InferenceVAE(copy.deepcopy(codec.vae))
+    return Outline(copy.deepcopy(generator).to("meta"), vae.to("meta"), torch.empty(5, 8, device="meta"))
+
+
+def test_the_fastest_settings_are_taken_if_they_fit(small):
+    wanted = task(small)
+    plan, tried = choose(wanted)
+    assert tried == []
+    assert plan.settings == ways(wanted)[0]
+    assert plan.settings.chunk == busy_chunk(64, 64) > 1
+
+
+def test_a_plan_goes_down_exactly_as_far_as_it_must(small):
+    everything = [predict(task(small), settings) for settings in ways(task(small))]
+    middle = everything[len(everything) // 2]
+    plan, tried = choose(task(small, budget=middle.needed))
+    assert plan.needed <= middle.needed
+    assert all(other.needed > middle.needed for other in tried)
+    assert [p.settings for p in (*tried, plan)] == ways(task(small))[: len(tried) + 1]
+
+
+def test_what_changes_results_is_left_alone_if_it_is_given(small):
+    assert {settings.window for settings in ways(task(small, is_fixed=True))} == {5}
+    windows = [settings.window for settings in ways(task(small))]
+    assert windows == sorted(windows, reverse=True)
+    assert windows[-1] < 5
+    assert all(settings.window == 5 for settings in ways(task(small)) if settings.resident != 0)
+
+
+def test_a_cpu_neither_streams_blocks_nor_moves_histories(small):
+    for settings in ways(task(small, device=torch.device("cpu"))):
+        assert settings.resident is None
+        assert not settings.tiling.host
+
+
+def test_what_cannot_fit_is_refused_with_numbers(small):
+    with pytest.raises(UserError, match=r"64x64 needs .* GB even with windows of 5 frames.*--short-side"):
+        choose(task(small, budget=1000, is_fixed=False, window=2))
+
+
+def test_less_memory_is_needed_further_down():
+    networks = released()
+    needed = [
+        predict(task(networks, size=(192, 320), window=9, is_fixed=True), Settings(9, chunk, tiling, resident)).needed
+        for chunk, tiling, resident in ((2, LADDER[0], None), (1, LADDER[-1], None), (1, LADDER[-1], 0))
+    ]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[-1] < needed[0] / 2
+
+
+def test_weights_are_those_of_the_released_sizes_in_every_storage():
+    full, small = released().bytes(), released(weights="int8").bytes()
+    assert full["generator"] == pytest.approx(6.783e9, rel=1e-3)
+    assert full["vae"] >= 250_648_227 * 2
+    blocks = released().generator.trunk.blocks
+    away, visiting = streamed_bytes(blocks, 8)
+    assert 0.7 < away / full["generator"] < 0.75
+    assert visiting < 0.1 * full["generator"]
+    assert 0.5 < small["generator"] / full["generator"] < 0.53
+
+
+def test_frames_in_host_memory_do_not_depend_on_the_length_of_a_film():
+    film = {"source": Size(100, 100), "size": Size(400, 400)}
+    settings = Settings(5)
+    assert frame_bytes(Film(**film, frames=1000), settings) == frame_bytes(Film(**film), settings)
+    assert frame_bytes(Film(**film, frames=1), settings) < frame_bytes(Film(**film), settings) / 10
+
+
+def test_time_grows_with_the_number_of_frames(small):
+    short, long, endless = (
+        sum(seconds(predict(task(small, frames=n), Settings(5)), RATES).values()) for n in (201, 401, None)
+    )
+    assert long / short == pytest.approx(2, rel=0.05)
+    assert endless * 400 == pytest.approx(long, rel=0.05)
+
+
+@pytest.mark.parametrize(("frames", "chunk"), [(1, 4), (2, 1), (5, 4), (6, 1), (9, 1), (40, 4), (None, 1)])
+def test_films_of_any_length_can_be_foretold(frames, chunk, small):
+    plan = predict(task(small, frames=frames), Settings(3, chunk))
+    assert all(math.isfinite(size) and size > 0 for size in plan.most.values())
+    assert "about" in line(plan, RATES)
+    assert len(table(plan, [], RATES)) == 8
+
+
+def test_steps_of_a_ladder_never_repeat():
+    steps = list(ladder(Settings(9, 8), blocks=32, offload=True, windows=True))
+    assert len(set(steps)) == len(steps)
+    assert all(b.chunk <= a.chunk and b.window <= a.window for a, b in itertools.pairwise(steps))
+    assert list(ladder(steps[-1], blocks=32, offload=True, windows=False)) == []
+
+
+def test_memory_is_read_and_written():
+    assert parse_memory("24GB") == parse_memory("24g") == 24 * 10**9
+    assert parse_memory("7.5 GiB") == 7.5 * 10**9
+    assert write_memory(24e9) == "24.0 GB"
+    for text in ("", "much", "0", "-3GB", "12X"):
+        with pytest.raises(UserError, match="--max-memory"):
+            parse_memory(text)
+    give_back_at_once()
+
+
+def test_the_bundled_model_is_outlined_without_its_weights():
+    networks = outline_model(find_model("tiny", has_gpu=False), dtype=torch.float32)
+    assert all(x.is_meta for x in (*networks.generator.parameters(), *networks.vae.parameters(), networks.prompt))
+
+
+@torch.no_grad()
+def test_tracing_leaves_no_trace(small, generator, codec, prompt):
+    predict(task(small), Settings(3))
+    rows, latent = torch.randn(2 * 16, 33), torch.randn(1, 4, 4, 16)
+    generator(rows, prompt, [(2, 4, 4)], [5], torch.tensor([1000.0]))
+    assert not LatentCodec(codec.vae).decode(latent).is_meta
