@@ -117,7 +117,8 @@ def restore_all(
     """Restore inputs one after the other; returns the names of those that failed.
 
     settled: gives the model with settings of memory, loaded when the first input was found good. is_only: whether a
-    mistake ends the command, as a UserError. Exits after the running segment if Ctrl-C asks for it; one of several processes stops at once.
+    mistake ends the command, as a UserError. Exits after the running segment if Ctrl-C asks for it; one of several
+    processes stops at once.
     """
     failed, choice = [], choice_of(arguments)
     with Stop() if launched() == 1 else contextlib.nullcontext(Stop()) as stop:

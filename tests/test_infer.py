@@ -74,7 +74,7 @@ def loaded(make_generator, monkeypatch, tmp_path_factory):
         networks = [copy.deepcopy(network).to(dtype) for network in (generator, vae)]
         return Model(networks[0], LatentCodec(networks[1], posterior=posterior), torch.zeros(3, 8))
 
-    def outline(files, *, dtype, weights):
+    def outline(files, *, dtype, **_):
         networks = [copy.deepcopy(network).to("meta", dtype) for network in (generator, vae)]
         return Outline(networks[0], InferenceVAE(networks[1]), torch.zeros(3, 8, device="meta", dtype=dtype))
 
