@@ -55,10 +55,13 @@ class Shaky(TorchFunctionMode):
 
 
 @pytest.mark.parametrize(
-    ("seed", "error"),
-    [(0, torch.OutOfMemoryError("no")), (1, RuntimeError("[enforce fail] can't allocate memory: you tried"))],
+    ("make", "seed", "error"),
+    [
+        (lambda vae: vae, 0, torch.OutOfMemoryError("no")),
+        (InferenceVAE, 1, RuntimeError("[enforce fail] can't allocate memory: you tried")),
+    ],
+    ids=["plain", "inference"],
 )
-@pytest.mark.parametrize("make", [lambda vae: vae, InferenceVAE])
 def test_frames_are_those_of_an_undisturbed_run_wherever_memory_runs_out(
     make, seed, error, generator, codec, prompt, clips
 ):
