@@ -15,6 +15,7 @@ from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling, smaller
 from seedvr2.models.vae.inference.ways import WAYS, Kernel
+from seedvr2.models.vae.reach import look_back
 
 GOLDEN = Path(__file__).parents[2] / "assets" / "vae_small.safetensors"
 STRIPS = Tiling(workspace=1)
@@ -114,6 +115,23 @@ def test_a_call_can_be_repeated_with_a_copy_of_its_history(vae):
     once = fast.decode(z[:, :, 2:], history)
     fast.tiling = smaller(fast.tiling)
     torch.testing.assert_close(fast.decode(z[:, :, 2:], kept), once, **EXACT)
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_stream_begun_later_gives_the_very_same_latents(chunk):
+    torch.manual_seed(0)
+    fast = InferenceVAE(rough(VideoVAE([8, 8, 8, 8], 1, groups=4)))
+    later = 4 * chunk
+    reach = -(-look_back(fast.encoder) // 4)
+
+    def encoded(x: torch.Tensor) -> torch.Tensor:
+        history = Carry()
+        parts = [x[:, :, : 4 * chunk + 1], *x[:, :, 4 * chunk + 1 :].split(4 * chunk, dim=2)]
+        return torch.cat([fast.encode(part, history).mean for part in parts], dim=2)
+
+    x = clip(4 * (reach + later + 4) + 1, 8, 8).float()
+    whole, again = encoded(x), encoded(x[:, :, 4 * later :])
+    assert torch.equal(whole[:, :, later + reach :], again[:, :, reach:])
 
 
 def test_a_codec_takes_it(vae):

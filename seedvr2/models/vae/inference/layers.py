@@ -44,14 +44,14 @@ def frame_attention(attention: FrameAttention, x: Tensor, run: Run) -> Tensor:
     source = Source(x, attention.group_norm)
     height, width = x.shape[2:]
     for number in range(len(x)):
-        tokens = source.normalised(number).flatten(2).transpose(1, 2)
+        tokens = source.normalised(number).flatten(2).transpose(1, 2).unsqueeze(1)  # with one head
         keys, values = attention.to_k(tokens), attention.to_v(tokens)
         count = run.tiling.rows(4 * height * width, x.device)
         mixed = [
             attention.to_out(F.scaled_dot_product_attention(attention.to_q(part), keys, values))
-            for part in tokens.split(count, dim=1)
+            for part in tokens.split(count, dim=2)
         ]
-        x[number] += torch.cat(mixed, dim=1).transpose(1, 2).unflatten(2, (height, width)).squeeze(0)
+        x[number] += torch.cat(mixed, dim=2)[0, 0].T.unflatten(1, (height, width))
     return x
 
 

@@ -51,8 +51,8 @@ class InferenceVAE(nn.Module):
         later = [layer for block in others for layer in down_block(block)] + mid_block(encoder.mid_block)
         later.append(partial(output, encoder.conv_norm_out, encoder.conv_out))
         run = Run(history, self.tiling, self.ways)
-        made = self._in_flight(at_full_size, _frames(x), run, is_start=is_start)
-        return posterior_of(clip_of(_through(later, made, run), 1))
+        made = _through(later, self._in_flight(at_full_size, [_frames(x)], run, is_start=is_start), run)
+        return posterior_of(clip_of(made, 1))
 
     @torch.no_grad()
     def decode(self, z: Tensor, history: History | None = None) -> Tensor:
@@ -69,20 +69,26 @@ class InferenceVAE(nn.Module):
             (before if folded is not None and folded.times == 2 else at_full_rate).extend(layers)
         at_full_rate.append(partial(output, decoder.conv_norm_out, decoder.conv_out))
         run = Run(history, self.tiling, self.ways)
-        made = self._in_flight(at_full_rate, _through(before, _frames(z), run), run, is_start=is_start)
+        made = self._in_flight(at_full_rate, [_through(before, _frames(z), run)], run, is_start=is_start)
         frames = clip_of(made, 1)
         return frames.squeeze(2) if squeezed else frames
 
-    def _in_flight(self, layers: list[Layer], x: Tensor, run: Run, *, is_start: bool) -> Tensor:
-        """Frames (T, C, H, W) through layers that keep the number of frames, as many at once as the tiling says."""
+    def _in_flight(self, layers: list[Layer], given: list[Tensor], run: Run, *, is_start: bool) -> Tensor:
+        """Frames (T, C, H, W), the only item of `given` and freed when they are used, through layers that keep their
+        number, as many at once as the tiling says.
+        """
         size = self.tiling.frames
-        if size is None or len(x) <= size or not isinstance(run.history, Carry | Fresh):
-            return _through(layers, x, run)
-        if isinstance(run.history, Fresh):
-            run = Run(Carry(), self.tiling, self.ways)
-        first = size + is_start  # so that frames meet in the same groups, however long the chunks are
-        parts = [x[:first], *(x[first:].split(size) if len(x) > first else ())]
-        return torch.cat([_through(layers, part, run) for part in parts])
+        if size is not None and len(given[0]) > size and isinstance(run.history, Carry | Fresh):
+            if isinstance(run.history, Fresh):
+                run = Run(Carry(), self.tiling, self.ways)
+            x = given.pop()
+            first = size + is_start  # so that frames meet in the same groups, however long the chunks are
+            given += [x[:first], *(x[first:].split(size) if len(x) > first else ())]
+            del x
+        made = []
+        while given:
+            made.append(_through(layers, given.pop(0), run))
+        return made[0] if len(made) == 1 else torch.cat(made)
 
 
 def _frames(clip: Tensor) -> Tensor:

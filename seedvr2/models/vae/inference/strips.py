@@ -34,7 +34,7 @@ class Run:
 
     def _measured(self, weight: Tensor, bias: Tensor, frames: Tensor, **settings) -> str:
         count, _, height, width = frames.shape
-        key = (str(weight.device), weight.dtype, *weight.shape, count, height, width)
+        key = (str(weight.device), weight.dtype, *weight.shape, *settings.values(), count, height, width)
         if key not in self.ways:
             rows = min(height, self.rows(frames, len(weight)))
             shape = count + weight.shape[2] - 1, frames.shape[1], rows + 2, width

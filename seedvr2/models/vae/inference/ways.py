@@ -14,7 +14,6 @@ from torch import Tensor
 from seedvr2.models.vae.blocks import clip_of, frames_of
 
 WAYS = ("volume", "frames", "pairs")
-_NARROW = 32  # channels below which the sums of `pairs` cost more than they save
 
 Made = Iterator[tuple[slice, Tensor]]
 
@@ -106,8 +105,8 @@ class Kernel:
 
 
 def usual_way(weight: Tensor) -> str:
-    """The way that is fastest on most devices of the kind that `weight` (O, C, taps, rows, columns) lies on."""
-    return "pairs" if weight.device.type == "cpu" and min(weight.shape[:2]) >= _NARROW else "volume"
+    """The way for the device on which `weight` lies, by measurements on a CPU; for GPUs there are none yet."""
+    return "pairs" if weight.device.type == "cpu" else "volume"
 
 
 def fastest_way(weight: Tensor, bias: Tensor, window: Tensor, **settings) -> str:
