@@ -6,21 +6,23 @@
 FLOPs are those of matrix products, convolutions and attention, counted on the meta device (1 multiply-add = 2). Bytes:
 weights once, and of every such layer what enters and what leaves it, once each; everything else is taken to be fused.
 I/O: 8-bit frames in and out over the link between host and device. The floor of a stage is FLOPs / peak or
-bytes / bandwidth, whichever is longer. Peak and bandwidth are measured here, or known, or given.
+bytes / bandwidth, whichever is longer. Peak and bandwidth are measured here (on a CPU in processor time over threads,
+so that other work does not count), or known, or given.
 """
 
 import argparse
+import copy
+import dataclasses
 import functools
+import importlib.util
 import json
 import math
-import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from limits import KNOWN, Device, chosen_device
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,26 +32,18 @@ from torch.utils.flop_counter import flop_registry
 from seedvr2 import config
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.models.vae.autoencoder import SPACE, TIME, VideoVAE
-from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.models.vae.causal import Carry
+from seedvr2.restore.device import DTYPES
 from seedvr2.restore.resize import Size, parse_size
-from seedvr2.training.speed import product_rate
 
 MODELS = ("tiny", "3b", "7b")
 PROMPT = {"tiny": 8, "3b": 58, "7b": 58}  # text tokens of the positive prompt
+PATHS = ("plain", "fast")  # of the autoencoder
+if importlib.util.find_spec("seedvr2.models.vae.inference") is None:
+    PATHS = ("plain",)
 MULTIPLE = 16  # sides are padded to it
+UNBOUNDED = 2**62  # bytes
 FRAME_BYTES = 6  # of a pixel, in and out
-
-
-class Device(NamedTuple):
-    """What a device can do: dense TFLOP/s, GB/s of its memory, and GB/s between host and device."""
-
-    name: str
-    tflops: float
-    gbs: float
-    link: float
-
-
-KNOWN = {"h200": Device("H200", 790.0, 4800.0, 55.0)}  # bf16 as measured by large products; data sheet; PCIe 5.0 x16
 
 
 class Work(NamedTuple):
@@ -156,9 +150,32 @@ def networks(model: str, dtype: torch.dtype) -> tuple[nn.Module, VideoVAE, int]:
     return generator, vae, generator.trunk.txt_in.in_features
 
 
-def stages(model: str, clip: Clip, dtype: torch.dtype, *, steps: int = 1) -> dict[str, Work]:
-    """The work of each stage of restoring a clip."""
+def on_path(path: str, model: str, vae: nn.Module) -> nn.Module:
+    """An autoencoder, plain or fast, as one of `PATHS`; it shares the weights."""
+    plain = copy.deepcopy(networks(model, torch.float32)[1])
+    plain.encoder, plain.decoder = vae.encoder, vae.decoder
+    if path == "plain":
+        return plain
+    from seedvr2.models.vae.inference import InferenceVAE
+
+    return InferenceVAE(plain)
+
+
+def streamed(call: Callable[[bool, Carry], object], latents: int) -> Work:
+    """The work of a clip that passes one latent frame at a time: the third and all later ones need the same.
+
+    call: does it for the first or a later one, with what came before it.
+    """
+    history = Carry()
+    first = [work_of(functools.partial(call, number == 0, history)) for number in range(min(latents, 3))]
+    later = max(0, latents - len(first))
+    return Work(*(sum(each) + later * each[-1] for each in zip(*first, strict=True)))
+
+
+def stages(model: str, clip: Clip, dtype: torch.dtype, *, steps: int = 1, path: str = "plain") -> dict[str, Work]:
+    """The work of each stage of restoring a clip. path: of the autoencoder, see `PATHS`."""
     generator, vae, text_dim = networks(model, dtype)
+    vae = on_path(path, model, vae)
     frames, height, width = clip.padded
     t, h, w = clip.latent
 
@@ -169,12 +186,24 @@ def stages(model: str, clip: Clip, dtype: torch.dtype, *, steps: int = 1) -> dic
         when, prompt = empty(1, dtype=torch.float32), empty(PROMPT[model], text_dim)
         return generator(empty(count * h * w, 33), prompt, [(count, h, w)], [len(prompt)], when)
 
+    def encode(frames: int, history: Carry | None = None) -> object:
+        return vae.encode(empty(1, 3, frames, height, width), history)
+
+    def decode(count: int, history: Carry | None = None) -> object:
+        return vae.decode(empty(1, vae.latent_channels, count, h, w), history)
+
     calls = [work_of(functools.partial(generate, count)) for count in clip.windows()]
     pixels = clip.frames * clip.size.height * clip.size.width
+    if path == "plain":
+        around = work_of(lambda: encode(frames)), work_of(lambda: decode(t))
+    else:  # whole clips would take minutes to count
+        vae.tiling = dataclasses.replace(vae.tiling, workspace=UNBOUNDED)
+        entering = streamed(lambda is_first, past: encode(1 if is_first else TIME, past), t)
+        around = entering, streamed(lambda _, past: decode(1, past), t)
     return {
-        "encode": work_of(lambda: vae.encode(empty(1, 3, frames, height, width))),
+        "encode": around[0],
         "generate": Work(*(steps * sum(each) for each in zip(*calls, strict=True))),
-        "decode": work_of(lambda: vae.decode(empty(1, vae.latent_channels, t, h, w))),
+        "decode": around[1],
         "I/O": Work(0.0, float(FRAME_BYTES * pixels)),
     }
 
@@ -183,42 +212,6 @@ def floors(work: dict[str, Work], device: Device) -> dict[str, float]:
     """Least seconds of each stage; `all`: of the networks one after the other, beside which frames can move."""
     found = {name: one.floor(device.tflops, device.link if name == "I/O" else device.gbs) for name, one in work.items()}
     return {**found, "all": max(sum(found.values()) - found["I/O"], found["I/O"])}
-
-
-def measured(device: torch.device, dtype: torch.dtype) -> Device:
-    """What a device reaches in large matrix products and copies."""
-    is_cpu = device.type == "cpu"
-    name = "CPU" if is_cpu else torch.get_device_module(device).get_device_name(device)
-    tflops = max(product_rate(device, 1024 if is_cpu else 8192, dtype) for _ in range(3))
-    source = torch.ones(2**28 if is_cpu else 2**30, dtype=torch.uint8, device=device)
-    gbs = 2 * _copies(source, torch.empty_like(source))  # every byte is read and written
-    if is_cpu:
-        return Device(name, tflops, gbs, gbs)
-    return Device(name, tflops, gbs, _copies(torch.empty(2**28, dtype=torch.uint8, pin_memory=True), source[: 2**28]))
-
-
-def _copies(source: Tensor, target: Tensor) -> float:
-    # GB/s of copies
-    seconds = []
-    for _ in range(7):
-        start = time.perf_counter()
-        target.copy_(source, non_blocking=True)
-        if target.device.type != "cpu":
-            torch.accelerator.synchronize(target.device)
-        seconds.append(time.perf_counter() - start)
-    return source.nbytes / statistics.median(seconds[2:]) / 1e9
-
-
-def chosen_device(name: str, dtype: str | None, tflops: float | None, gbs: float | None) -> tuple[Device, str]:
-    """The device that a floor is for, and a key of `DTYPES`; given numbers take the place of measured ones."""
-    if name in KNOWN:
-        found, dtype = KNOWN[name], dtype or "bf16"
-    else:
-        place = pick_device(None if name == "auto" else name)
-        dtype = pick_dtype(dtype, place)
-        given = tflops is not None and gbs is not None
-        found = Device(str(place), tflops, gbs, gbs) if given else measured(place, DTYPES[dtype])
-    return found._replace(tflops=tflops or found.tflops, gbs=gbs or found.gbs), dtype
 
 
 def main() -> None:
@@ -243,20 +236,20 @@ def main() -> None:
             raise UserError(f"--window {options.window} is not 4k + 1 frames; use {options.window // TIME * TIME + 1}")
         device, dtype = chosen_device(options.device, options.dtype, options.tflops, options.gbs)
         clip = Clip(options.frames, parse_size(options.size), options.window)
-        work = stages(options.model, clip, DTYPES[dtype], steps=options.steps)
-        found = floors(work, device)
+        paths = {path: stages(options.model, clip, DTYPES[dtype], steps=options.steps, path=path) for path in PATHS}
         if options.json:
-            rows = {name: {**work[name]._asdict(), "seconds": found[name]} for name in work}
-            json.dump({"device": device._asdict(), "dtype": dtype, "stages": rows, "seconds": found["all"]}, sys.stdout)
-            print()
+            told = {path: {name: one._asdict() for name, one in work.items()} for path, work in paths.items()}
+            least = {path: floors(work, device) for path, work in paths.items()}
+            print(json.dumps({"device": device._asdict(), "dtype": dtype, "work": told, "floor_seconds": least}))
             return
         speeds = f"{device.tflops:.4g} TFLOP/s, {device.gbs:.4g} GB/s, link {device.link:.4g} GB/s"
         print(f"{options.model}, {clip.frames} frames of {clip.size}, {dtype}, on {device.name}: {speeds}")
-        print(f"{'stage':10}{'TFLOP':>12}{'GB':>12}{'floor s':>12}")
-        for name, one in work.items():
-            print(f"{name:10}{one.flops / 1e12:12.4f}{one.bytes / 1e9:12.3f}{found[name]:12.4f}")
-        total = Work(*(sum(each) for each in zip(*work.values(), strict=True)))
-        print(f"{'all':10}{total.flops / 1e12:12.4f}{total.bytes / 1e9:12.3f}{found['all']:12.4f}")
+        for path, work in paths.items():
+            print(f"{path + ' autoencoder':20}{'TFLOP':>12}{'GB':>12}{'floor s':>12}")
+            whole = Work(*(sum(each) for each in zip(*work.values(), strict=True)))
+            for name, one in {**work, "all": whole}.items():
+                least = floors(work, device)[name]
+                print(f"  {name:18}{one.flops / 1e12:12.4f}{one.bytes / 1e9:12.3f}{least:12.4f}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from seedvr2.models.rope import Rotation, rotate
 from seedvr2.models.varlen import varlen_attention
 from seedvr2.models.windows import WindowPlan
 
-
 Heads = tuple[Tensor, Tensor, Tensor]  # queries, keys and values, (L, H, D) each
 
 
