@@ -14,12 +14,12 @@ from seedvr2.models.windows import WindowPlan
 
 
 class Rotation(NamedTuple):
-    """Every token's angles as points cos + i sin of the unit circle, complex64 (complex128 for fp64 models); `text` is
-    None where text is not rotated.
+    """Cosine and sine of every token's angles, in fp32 (fp64 for fp64 models); `text` is None where text is not
+    rotated.
     """
 
-    video: Tensor  # (L, R)
-    text: Tensor | None  # (M, R)
+    video: Tensor  # (L, R, 2)
+    text: Tensor | None  # (M, R, 2)
 
 
 class VideoRope:
@@ -71,13 +71,18 @@ class JointRope:
 def _turns(place: Tensor, frequencies: Tensor, pairs: int) -> Tensor:
     angles = (place[..., None] * frequencies.to(place)).flatten(1)  # (L, 3, F) -> (L, 3F): axes one after the other
     angles = F.pad(angles, (0, pairs - angles.shape[1]))  # the pairs that are left stay as they are
-    return torch.complex(angles.cos(), angles.sin())
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
-    """Rotate neighbouring channel pairs of x (L, H, D) by `turns` (L, R); the channels behind 2R pass through."""
-    turned, rest = x.split([2 * turns.shape[-1], x.shape[-1] - 2 * turns.shape[-1]], dim=-1)
-    pairs = turned.to(turns.real.dtype).unflatten(-1, (-1, 2))
-    pairs = torch.view_as_complex(pairs.contiguous()) * turns[:, None]
-    turned = torch.view_as_real(pairs).flatten(-2).to(x.dtype)
+    """Rotate neighbouring channel pairs of x (L, H, D) by `turns` (L, R, 2); the channels behind 2R pass through."""
+    channels = 2 * turns.shape[1]
+    turned, rest = x.split([channels, x.shape[-1] - channels], dim=-1)
+    pairs = turned.to(turns.dtype).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # the compiler fuses real products, and leaves complex ones alone
+        (a, b), (cos, sin) = pairs.unbind(-1), turns[:, None].unbind(-1)
+        pairs = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    else:
+        pairs = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns)[:, None])
+    turned = pairs.flatten(-2).to(x.dtype)
     return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned

@@ -168,7 +168,7 @@ def _trace_block(trunk: Trunk, block: MMBlock, load: Load, rows: int, grad: str)
     shapes = (tokens, width), (text, width), (clips, width, 2, 3)
     video, words, condition = (_empty(*shape, dtype=load.dtype, grad=passes) for shape in shapes)
     plan = _plan(tokens, text, rows, clips)
-    rotation = Rotation(*(_empty(n, trunk.rope.dim // 2, dtype=torch.complex64) for n in (tokens, text)))
+    rotation = Rotation(*(_empty(n, trunk.rope.dim // 2, 2, dtype=torch.float32) for n in (tokens, text)))
     owners = _empty(tokens), _empty(text)
     traced = trace(
         block,
