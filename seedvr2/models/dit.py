@@ -146,7 +146,7 @@ def plan_layer(
     """Window plan and rotation of one kind of layer (regular or shifted), on the device."""
     plan = plan_windows(grids, lengths, window, shifted)
     rotation = rope(plan, dtype)
-    return move_plan(plan, device), Rotation(*(part and tuple(table.to(device) for table in part) for part in rotation))
+    return move_plan(plan, device), Rotation(*(None if table is None else table.to(device) for table in rotation))
 
 
 class SwinMMDiT(nn.Module):

@@ -7,18 +7,19 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.windows import WindowPlan
 
 
 class Rotation(NamedTuple):
-    """Cosines and sines of every token's angles, in fp32 (fp64 for fp64 models); `text` is None where text is not
+    """Cosine and sine of every token's angles, in fp32 (fp64 for fp64 models); `text` is None where text is not
     rotated.
     """
 
-    video: tuple[Tensor, Tensor]  # (L, R) each
-    text: tuple[Tensor, Tensor] | None  # (M, R) each
+    video: Tensor  # (L, R, 2)
+    text: Tensor | None  # (M, R, 2)
 
 
 class VideoRope:
@@ -41,7 +42,7 @@ class VideoRope:
         for row, extent in zip(ruler, extents.tolist(), strict=True):
             row[:extent] = torch.linspace(-1.0, 1.0, extent, dtype=dtype, device=row.device)
         place = ruler[which, plan.position]  # (L, 3)
-        return Rotation(_cos_sin(place, self.frequencies()), None)
+        return Rotation(_turns(place, self.frequencies(), self.dim // 2), None)
 
 
 class JointRope:
@@ -64,18 +65,24 @@ class JointRope:
         video = plan.position + torch.stack([plan.text_before, zero, zero], dim=-1)
         text = plan.text_position[:, None].expand(-1, 3)
         frequencies = self.frequencies()
-        return Rotation(_cos_sin(video.to(dtype), frequencies), _cos_sin(text.to(dtype), frequencies))
+        return Rotation(*(_turns(place.to(dtype), frequencies, self.dim // 2) for place in (video, text)))
 
 
-def _cos_sin(place: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+def _turns(place: Tensor, frequencies: Tensor, pairs: int) -> Tensor:
     angles = (place[..., None] * frequencies.to(place)).flatten(1)  # (L, 3, F) -> (L, 3F): axes one after the other
-    return angles.cos(), angles.sin()
+    angles = F.pad(angles, (0, pairs - angles.shape[1]))  # the pairs that are left stay as they are
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
-def rotate(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate neighbouring channel pairs of x (L, H, D) by the angles (L, R); the channels behind 2R pass through."""
-    cos, sin = (table[:, None] for table in cos_sin)
-    turned, rest = x.split([2 * cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], dim=-1)
-    a, b = turned.to(cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
-    return torch.cat([turned.to(x.dtype), rest], dim=-1)
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotate neighbouring channel pairs of x (L, H, D) by `turns` (L, R, 2); the channels behind 2R pass through."""
+    channels = 2 * turns.shape[1]
+    turned, rest = x.split([channels, x.shape[-1] - channels], dim=-1)
+    pairs = turned.to(turns.dtype).unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # the compiler fuses real products, and leaves complex ones alone
+        (a, b), (cos, sin) = pairs.unbind(-1), turns[:, None].unbind(-1)
+        pairs = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    else:
+        pairs = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.view_as_complex(turns)[:, None])
+    turned = pairs.flatten(-2).to(x.dtype)
+    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned

@@ -7,28 +7,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def varlen_attention(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]], *, backend: str = "auto") -> Tensor:
+def varlen_attention(
+    q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]], *, starts: Tensor, backend: str = "auto"
+) -> Tensor:
     """Softmax attention inside each sequence, both directions, scale 1/sqrt(D).
 
     q, k, v: (P, H, D), sequences one after the other. runs: (count, length) of consecutive equally long sequences.
+    starts: `start_offsets` of the runs, on the same device.
     backend: `varlen` (CUDA, bf16 or fp16), `bucketed` (anywhere, any float type) or `auto`.
     """
     if backend == "auto":
         backend = "varlen" if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) else "bucketed"
     if backend == "varlen":
-        return _varlen(q, k, v, runs)
+        return _varlen(q, k, v, starts, max(length for _, length in runs))
     if backend == "bucketed":
         return _bucketed(q, k, v, runs)
     raise ValueError(f"attention backend {backend!r} is unknown: use 'auto', 'varlen' or 'bucketed'")
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, runs: list[tuple[int, int]]) -> Tensor:
+def start_offsets(runs: list[tuple[int, int]]) -> Tensor:
+    """Row at which each sequence of `runs` begins, and the end of the last one: int32, on the CPU."""
+    lengths = torch.tensor([length for count, length in runs for _ in range(count)], dtype=torch.int32)
+    return F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
     # Imported here because the import initialises CUDA extensions.
     from torch.nn.attention.varlen import varlen_attn
 
-    lengths = torch.tensor([length for count, length in runs for _ in range(count)], dtype=torch.int32)
-    starts = F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)).to(q.device, non_blocking=True)
-    longest = max(length for _, length in runs)
     return varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), starts, starts, longest, longest)
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seedvr2.models.varlen import start_offsets
+
 Size = tuple[int, int, int]
 WindowRule = Callable[[Size], Size]
 
@@ -66,6 +68,7 @@ class WindowPlan(NamedTuple):
     text_tokens: int  # M
     order: Tensor  # (P,) packed row -> row of [video; text]
     runs: list[tuple[int, int]]  # (number of windows, their length) of consecutive equally long windows
+    starts: Tensor  # (N + 1,) packed row at which each window begins, and P
     video_rows: Tensor  # (L,) video token -> packed row
     text_rows: list[Tensor]  # per clip (windows, text length) -> packed row
     position: Tensor  # (L, 3) coordinate inside the window
@@ -146,11 +149,13 @@ def _pack(
     counts = torch.tensor(clip_lengths)
     texts = torch.tensor(list(text_lengths))
     clips = torch.arange(len(sizes))
+    runs = [(len(list(group)), n) for n, group in itertools.groupby(length[by_length].tolist())]
     return WindowPlan(
         video_tokens=len(video_rows),
         text_tokens=int(texts.sum()),
         order=order,
-        runs=[(len(list(group)), n) for n, group in itertools.groupby(length[by_length].tolist())],
+        runs=runs,
+        starts=start_offsets(runs),
         video_rows=video_rows,
         text_rows=text_rows,
         position=position,

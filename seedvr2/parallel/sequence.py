@@ -6,6 +6,7 @@ keep nothing: every length comes from the plan, so recomputation and passes of d
 
 from collections.abc import Callable
 
+import torch
 import torch.distributed as dist
 from torch import nn
 
@@ -26,14 +27,13 @@ def gather_tokens(leave: Leave, group: dist.ProcessGroup) -> None:
 
 
 def exchange_heads(core: WindowAttention, group: dist.ProcessGroup) -> None:
-    """(L/n, 3, H, D) -> (L, 3, H/n, D) -> attention -> (L/n, H, D), for video and text."""
+    """Three of (L/n, H, D) -> three of (L, H/n, D) -> attention -> (L/n, H, D), for video and text."""
     n = group.size()
 
     def before(_, args):
         video, text, plan, rotation = args
-        video = all_to_all(video, 2, 0, group)[: plan.video_tokens]
-        text = all_to_all(text, 2, 0, group)[: plan.text_tokens]
-        return video, text, plan, rotation
+        video, text = (all_to_all(torch.stack(heads, dim=1), 2, 0, group) for heads in (video, text))
+        return video[: plan.video_tokens].unbind(1), text[: plan.text_tokens].unbind(1), plan, rotation
 
     def after(_, args, out):
         return tuple(all_to_all(padded(x, n), 0, 1, group) for x in out)

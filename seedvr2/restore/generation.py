@@ -15,6 +15,7 @@ from seedvr2.flow.path import noised
 from seedvr2.flow.sampler import euler, guided
 from seedvr2.flow.timesteps import condition_timestep, trailing
 from seedvr2.restore.stream import latent_noise
+from seedvr2.restore.transfer import sent
 
 
 class Guidance(NamedTuple):
@@ -63,7 +64,7 @@ class Generation:
         condition = restoration_condition(self._noisy(lq.float(), position))
 
         def velocity(rows: torch.Tensor, prompt: torch.Tensor, timestep: float) -> torch.Tensor:
-            timesteps = torch.tensor([timestep], device=self.device)
+            timesteps = torch.full((1,), timestep, device=self.device)
             return self.generator(rows, prompt, [shape], [len(prompt)], timesteps).float().unflatten(0, shape)
 
         def field(noisy: torch.Tensor, timestep: float) -> torch.Tensor:
@@ -74,11 +75,11 @@ class Generation:
             negative = velocity(rows, self.guidance.negative, timestep)
             return guided(positive, negative, self.guidance.scale, rescale=self.guidance.rescale)
 
-        noise = latent_noise(self.seed, "noise", position, tuple(lq.shape)).to(self.device)
+        noise = sent(latent_noise(self.seed, "noise", position, tuple(lq.shape)), self.device)
         return euler(field, noise, self._timesteps)
 
     def _noisy(self, lq: torch.Tensor, position: int) -> torch.Tensor:
         if self.condition_noise == 0:
             return lq
-        noise = latent_noise(self.seed, "condition", position, tuple(lq.shape)).to(self.device)
+        noise = sent(latent_noise(self.seed, "condition", position, tuple(lq.shape)), self.device)
         return noised(lq, noise, condition_timestep(self.condition_noise, tuple(lq.shape)))

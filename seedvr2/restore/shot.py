@@ -19,6 +19,7 @@ from seedvr2.restore.color import adain_color_fix, wavelet_color_fix
 from seedvr2.restore.generation import Generation, Guidance
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
+from seedvr2.restore.transfer import LATE, landed, sent
 
 SIDE_MULTIPLE = 16  # 8 of the autoencoder times 2 of the generator's patches
 COLOR_FIXES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None] = {
@@ -98,15 +99,21 @@ class ShotRestorer:
         decoding = TIME * (window + self.overlap) if first else 0  # the first frame that comes out
         inputs: deque[torch.Tensor | None] = deque()  # those that wait for their results; None: without one
         restored = self._restored(self._padded(frames, inputs, decoding - first), first // TIME, window)
+        yield from landed(self._finished(restored, inputs), late=LATE if self.device.type == "cuda" else 0)
+
+    def _finished(
+        self, restored: Iterator[torch.Tensor], inputs: deque[torch.Tensor | None]
+    ) -> Iterator[torch.Tensor | None]:
+        # Cropped, in fp32, in the colours of their inputs, still on the device; None for those without a result.
         for frame in restored:
             while inputs and inputs[0] is None:
                 yield inputs.popleft()
             if not inputs:
                 break  # the padding of the last group
             lq = inputs.popleft()
-            frame = frame[:, : lq.shape[-2], : lq.shape[-1]].float().cpu()
+            frame = frame[:, : lq.shape[-2], : lq.shape[-1]].float()
             if self._color_fix is not None:
-                frame = self._color_fix(frame[None], lq[None])[0]
+                frame = self._color_fix(frame[None], sent(lq, self.device)[None])[0]
             yield frame.clamp(-1, 1)
         while inputs and inputs[0] is None:
             yield inputs.popleft()
@@ -129,7 +136,7 @@ class ShotRestorer:
 
     def _restored(self, frames: Iterable[torch.Tensor], start: int, window: int) -> Iterator[torch.Tensor]:
         # Each stage draws from the one before it, so its own time is what it takes less what that one takes.
-        arrived = self._timed("wait for frames", (frame.to(self.device, self.dtype) for frame in frames))
+        arrived = self._timed("wait for frames", (sent(frame, self.device).to(self.dtype) for frame in frames))
         latents = self._timed(
             "encode", encoded(arrived, self.codec, seed=self.seed, latents=self.chunk, start=start), "wait for frames"
         )

@@ -15,6 +15,7 @@ from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import SPACE, TIME
 from seedvr2.models.vae.causal import Carry
 from seedvr2.randomness import torch_generator
+from seedvr2.restore.transfer import sent
 
 Restore = Callable[[torch.Tensor, int], torch.Tensor]  # (latents (t,h,w,C), position of the first) -> restored ones
 
@@ -55,7 +56,7 @@ def encoded(
         height, width = (side // SPACE for side in group.shape[-2:])
         count = -(-len(group) // TIME)
         noise = latent_noise(seed, "posterior", position, (count, height, width, codec.vae.latent_channels))
-        yield from _encode(codec, group, history, noise.to(group.device))
+        yield from _encode(codec, group, history, sent(noise, group.device))
         position += count
 
 

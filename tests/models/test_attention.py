@@ -8,7 +8,7 @@ import torch
 
 from seedvr2.models.attention import QueryAttention, WindowAttention
 from seedvr2.models.rope import JointRope, VideoRope, rotate
-from seedvr2.models.varlen import varlen_attention
+from seedvr2.models.varlen import start_offsets, varlen_attention
 from seedvr2.models.windows import adaptive_window, partition, plan_windows
 
 GRIDS, LENGTHS = [(2, 4, 6), (3, 2, 2)], [3, 2]
@@ -47,7 +47,7 @@ def test_window_attention_equals_dense_attention_in_each_window(rope, shifted):
     text = torch.randn(sum(LENGTHS), 3, 2, 16, generator=generator, dtype=torch.float64)
     plan = plan_windows(GRIDS, LENGTHS, RULE, shifted)
     rotation = rope(plan, torch.float64)
-    ours = WindowAttention()(video, text, plan, rotation)
+    ours = WindowAttention()(video.unbind(1), text.unbind(1), plan, rotation)
     for mine, dense in zip(ours, reference(video, text, rotation, shifted=shifted), strict=True):
         torch.testing.assert_close(mine, dense, atol=1e-12, rtol=1e-9)
 
@@ -56,7 +56,8 @@ def test_text_is_the_mean_over_the_windows_of_its_clip():
     plan = plan_windows([(1, 2, 4)], [1], lambda size: (1, 2, 2), False)
     video = torch.zeros(8, 3, 1, 6)  # equal scores: a window's result is the mean of its values
     video[:, 2, 0, 0] = torch.tensor([1.0, 1, 5, 5, 1, 1, 5, 5])
-    _, text = WindowAttention()(video, torch.zeros(1, 3, 1, 6), plan, VideoRope(6)(plan, torch.float32))
+    text = torch.zeros(1, 3, 1, 6).unbind(1)
+    _, text = WindowAttention()(video.unbind(1), text, plan, VideoRope(6)(plan, torch.float32))
     assert text[0, 0, 0].item() == pytest.approx((4 * 1 / 5 + 4 * 5 / 5) / 2)
 
 
@@ -76,7 +77,7 @@ def test_query_attends_to_the_tokens_of_its_own_clip_only():
 def test_unknown_backend_is_refused_by_name():
     x = torch.zeros(2, 1, 4)
     with pytest.raises(ValueError, match="'flash'"):
-        varlen_attention(x, x, x, [(1, 2)], backend="flash")
+        varlen_attention(x, x, x, [(1, 2)], starts=start_offsets([(1, 2)]), backend="flash")
 
 
 @pytest.mark.gpu
@@ -96,7 +97,7 @@ def test_varlen_and_bucketed_attention_agree(runs, heads, width):
     qkv = torch.randn(3, total, heads, width, generator=generator).cuda().bfloat16().requires_grad_()
     results, gradients = [], []
     for backend in ("varlen", "bucketed"):
-        out = varlen_attention(*qkv.unbind(0), runs, backend=backend)
+        out = varlen_attention(*qkv.unbind(0), runs, starts=start_offsets(runs).cuda(), backend=backend)
         results.append(out.float())
         gradients.append(torch.autograd.grad(out.float().square().sum(), qkv)[0].float())
     torch.testing.assert_close(results[0], results[1], atol=2e-2, rtol=2e-2)

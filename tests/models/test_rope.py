@@ -45,7 +45,7 @@ def test_rotation_keeps_norms_and_passes_the_channels_behind(rope):
     plan = plan_windows([(2, 3, 4)], [3], whole, False)
     x = torch.randn(24, 2, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     tables = rope(plan, torch.float64).video
-    turned, rotated = rotate(x, tables), 2 * tables[0].shape[-1]
+    turned, rotated = rotate(x, tables), 2 * tables.shape[1]
     assert 0 < rotated < 20
     assert torch.equal(turned[..., rotated:], x[..., rotated:])
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
@@ -55,10 +55,10 @@ def test_rotation_keeps_norms_and_passes_the_channels_behind(rope):
 def test_joint_scores_depend_on_relative_positions_only():
     q, k = torch.randn(2, 1, 1, 18, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     plan = plan_windows([(4, 4, 4)], [5], whole, False)
-    cos, sin = JointRope(18)(plan, torch.float64).video
+    turns = JointRope(18)(plan, torch.float64).video
 
     def score(a, b):
-        turned = [rotate(x, (cos[[i]], sin[[i]])) for x, i in ((q, a), (k, b))]
+        turned = [rotate(x, turns[[i]]) for x, i in ((q, a), (k, b))]
         return float((turned[0] * turned[1]).sum())
 
     # index = (t * 4 + h) * 4 + w: the same offset (1, 1, 2) from two places
@@ -71,3 +71,13 @@ def test_half_precision_queries_are_rotated_in_full_precision():
     tables = VideoRope(12)(plan, torch.float32).video
     x = torch.randn(600, 1, 12, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert torch.equal(rotate(x, tables), rotate(x.float(), tables).bfloat16())
+
+
+@pytest.mark.parametrize("rope", [JointRope(16), VideoRope(12)])
+def test_what_is_compiled_is_the_same_rotation(rope, monkeypatch):
+    plan = plan_windows([(2, 3, 4)], [3], whole, False)
+    x = torch.randn(24, 2, 20, generator=torch.Generator().manual_seed(0))
+    tables = rope(plan, torch.float32).video
+    eager = rotate(x, tables)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(rotate(x, tables), eager, atol=1e-6, rtol=1e-5)

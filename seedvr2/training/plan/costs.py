@@ -168,9 +168,7 @@ def _trace_block(trunk: Trunk, block: MMBlock, load: Load, rows: int, grad: str)
     shapes = (tokens, width), (text, width), (clips, width, 2, 3)
     video, words, condition = (_empty(*shape, dtype=load.dtype, grad=passes) for shape in shapes)
     plan = _plan(tokens, text, rows, clips)
-    turned = 3 * (trunk.rope.dim // 6)
-    tables = tuple((_empty(n, turned, dtype=torch.float32),) * 2 for n in (tokens, text))
-    rotation = Rotation(*tables)
+    rotation = Rotation(*(_empty(n, trunk.rope.dim // 2, 2, dtype=torch.float32) for n in (tokens, text)))
     owners = _empty(tokens), _empty(text)
     traced = trace(
         block,
@@ -194,6 +192,7 @@ def _plan(tokens: int, text: int, rows: int, clips: int) -> WindowPlan:
         text_tokens=text,
         order=_empty(rows),
         runs=[(1, rows)],
+        starts=_empty(2, dtype=torch.int32),
         video_rows=_empty(tokens),
         text_rows=[_empty(windows, n) for n in texts],
         position=_empty(tokens, 3),
