@@ -8,6 +8,7 @@ from seedvr2.restore.memory import write_memory
 from seedvr2.restore.plan.choose import Plan
 from seedvr2.restore.plan.prediction import STAGES
 from seedvr2.restore.plan.speed import Rates
+from seedvr2.restore.progress import clock
 
 OVERLAP = 1
 
@@ -38,17 +39,16 @@ def seconds(plan: Plan, rates: Rates) -> dict[str, float]:
 
 def table(plan: Plan, tried: Sequence[Plan], rates: Rates) -> list[str]:
     """Lines for people."""
-    film, times = plan.task.film, seconds(plan, rates)
-    unit = "s" if film.frames is not None else "s a frame"
+    times = seconds(plan, rates)
     rows = [("weights", sum(plan.weights.values()), None)]
     rows += [(stage, plan.most[stage], times[stage]) for stage in STAGES]
     place = "frames" if plan.task.is_host else "host"
     rows.append((place, plan.host, None))
     lines = [f"{'':10}{'memory':>10}  time"]
     for name, size, time in rows:
-        lines.append(f"{name:10}{write_memory(size):>10}" + ("" if time is None else f"  about {time:.3g} {unit}"))
+        lines.append(f"{name:10}{write_memory(size):>10}" + ("" if time is None else f"  about {_told(time, plan)}"))
     total = f"{write_memory(plan.needed)} of {write_memory(plan.task.budget)} on {plan.task.device}"
-    lines.append(f"{'at most':10}{total}, about {sum(times.values()):.3g} {unit}")
+    lines.append(f"{'at most':10}{total}, about {_told(sum(times.values()), plan)}")
     lines.append(f"settings: {plan.settings.describe()}")
     lines += [f"because {why}" for why in reasons(plan, tried)]
     return lines
@@ -56,12 +56,17 @@ def table(plan: Plan, tried: Sequence[Plan], rates: Rates) -> list[str]:
 
 def line(plan: Plan, rates: Rates) -> str:
     """The same in one line."""
-    unit = "s" if plan.task.film.frames is not None else "s a frame"
-    time = sum(seconds(plan, rates).values())
-    need = f"about {write_memory(plan.needed)} of {plan.task.device} and {time:.3g} {unit}"
+    time = _told(sum(seconds(plan, rates).values()), plan)
+    need = f"about {write_memory(plan.needed)} of {plan.task.device} and {time}"
     return f"plan: {need}; {plan.settings.describe()}"
 
 
 def reasons(plan: Plan, tried: Sequence[Plan]) -> list[str]:
     """Why the settings are not the fastest ones."""
     return [f"{other.settings.describe()} would take {write_memory(other.needed)}" for other in tried]
+
+
+def _told(time: float, plan: Plan) -> str:
+    if plan.task.film.frames is None:
+        return f"{time:.2g} s a frame"
+    return f"{time:.1f} s" if time < 10 else clock(time)

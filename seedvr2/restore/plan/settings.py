@@ -49,7 +49,7 @@ class Settings(NamedTuple):
 
 def _words(tiling: Tiling) -> str:
     strips = "" if tiling.workspace is None else f"strips of {tiling.workspace >> 20} MiB"
-    frames = "" if tiling.frames is None else f"{tiling.frames} frames at a time"
+    frames = "" if tiling.frames is None else f"{tiling.frames} frame{'s' * (tiling.frames > 1)} at a time"
     host = "histories on the host" if tiling.host else ""
     return ", ".join(filter(None, (strips, frames, host)))
 
