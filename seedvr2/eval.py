@@ -253,7 +253,7 @@ def restored(
     loaded = Restorer.chosen(choice, events)
     facts = {**loaded.facts, **({"sweep": dict(swept)} if swept else {})}
     if choice.model != IDENTITY:
-        facts["parameters_m"] = sum(p.numel() for p in loaded.shot.generation.generator.parameters()) / 1e6
+        facts["parameters_m"] = loaded.parameters / 1e6
     outputs, speed = {}, {}
     for number, entry in enumerate(entries, 1):
         shape = geometry_of(bench, entry, arguments.protocol)

@@ -24,12 +24,12 @@ from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity
 from seedvr2.restore.job import Stop, Target, plain_picture, side_by_side
-from seedvr2.restore.journal import unfinished_model
-from seedvr2.restore.loading import IDENTITY, Choice, check_ranks
+from seedvr2.restore.journal import unfinished_window
+from seedvr2.restore.loading import IDENTITY, VAES, Choice, check_ranks
 from seedvr2.restore.outputs import Pair, check_output, compare_path, pairs
 from seedvr2.restore.plan.prediction import Film
 from seedvr2.restore.plan.settings import Settings
-from seedvr2.restore.planning import Foresight, plan_film
+from seedvr2.restore.planning import Foresight, check_request, plan_film
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.shot import COLOR_FIXES
@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with main_guard("seedvr2.infer", speaks=speaks()), orderly_termination():
         arguments = parser().parse_args(argv)
         arguments.cuts = read_cuts(arguments.cuts, arguments.no_shots)
+        if arguments.segment < 1:
+            raise UserError(f"--segment {arguments.segment} makes no sense; give at least 1 frame")
+        check_request(choice_of(arguments), arguments.max_memory)
         with Crew.start(cpu=launched() > 1 and takes_cpu(arguments.device)) as crew:
             if crew.device is not None:
                 arguments.device = str(crew.device)
@@ -170,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
     add("--cfg-rescale", type=float, help="share from 0 to 1 of the guided spread that is taken back (default 0)")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: wavelet for released models, none for others")
     add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
-    add("--vae", choices=("fast", "plain"), default="fast", help="the autoencoder as fast as can be, or as in training")
+    add("--vae", choices=VAES, default="fast", help="the autoencoder as fast as can be, or as in training")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")
     memory = result.add_argument_group("memory")
@@ -206,8 +209,6 @@ def parser() -> argparse.ArgumentParser:
 def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> list[Target]:
     """What is to be written of an input, checked before any work is done. Raises UserError for what cannot be."""
     info = media.info
-    if arguments.segment < 1:
-        raise UserError(f"--segment {arguments.segment} makes no sense; give at least 1 frame")
     size = output_size(arguments, info.height, info.width)
     doubled = Size(size.height, 2 * size.width)
     output = pair.path(info, container=arguments.container)
@@ -256,7 +257,7 @@ def foresee(media: Media, target: Target, choice: Choice, arguments: argparse.Na
     """The plan for a medium."""
     info = media.info
     film = Film(Size(info.height, info.width), target.size, 1 if info.kind == "image" else info.frames)
-    unfinished = None if arguments.overwrite else unfinished_model(target.path)
+    unfinished = None if arguments.overwrite else unfinished_window(target.path)
     return plan_film(choice, film, most=arguments.max_memory, unfinished=unfinished, ranks=launched())
 
 

@@ -7,6 +7,8 @@ import pytest
 from seedvr2 import eval as command
 from seedvr2.restore.events import Events
 from seedvr2.restore.loading import Choice
+from seedvr2.restore.search import find_model
+from seedvr2.training.weights import outline
 from tests.evaluation.miniatures import moving, reduced_by_4, write_folder, write_video
 
 METRICS = "psnr,ssim,psnr_y,lq_consistency,boundary_jump"
@@ -92,6 +94,18 @@ def test_a_model_that_does_nothing_scores_as_bicubic_does(run, protocol):
     for clip, values in report["methods"]["bicubic"]["clips"].items():  # but for halves, rounded either way
         assert report["methods"]["identity"]["clips"][clip] == pytest.approx(values, abs=1e-4)
     assert report["methods"]["identity"]["speed"]["001"]["frames"] == 6
+
+
+def test_a_model_is_run_and_accounted_for(run, tmp_path, clips):
+    for name in ("001", "002"):
+        clips.pop(name)
+        shutil.rmtree(tmp_path / "gt" / name)
+        shutil.rmtree(tmp_path / "lq" / name)
+    report, _ = run("--model", "tiny", metrics="psnr")
+    generator = outline(find_model("tiny", has_gpu=False).generator)
+    parameters = sum(parameter.numel() for parameter in generator.parameters())
+    assert report["methods"]["tiny"]["facts"]["parameters_m"] == parameters / 1e6
+    assert report["methods"]["tiny"]["speed"]["003"]["stages"]["generate"] > 0
 
 
 def test_a_second_run_takes_over_what_has_not_changed(run, tmp_path, clips):

@@ -18,6 +18,8 @@ from seedvr2.errors import UserError
 from seedvr2.io.images import read_image, write_image
 from seedvr2.io.media import open_media
 from seedvr2.restore import job
+from seedvr2.restore.plan import choose
+from seedvr2.restore.plan.prediction import trace_run
 from tests.data.clips import pan, texture, write_clip
 
 SMALL = ["--scale", "1", "--segment", "6", "--window", "9", "--dtype", "fp32"]
@@ -197,6 +199,37 @@ def test_a_bad_file_does_not_stop_the_others_and_the_tree_is_mirrored(tmp_path, 
     assert "c.mp4 cannot be read" in told.err
     made = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert made == {"a.mp4", "a.mp4.json", "deep/b.png", "deep/b.png.json"}
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [("--model", "nonsense"), ("--max-memory", "much"), ("--offload", "-2"), ("--segment", "0"), ("--steps", "4")],
+)
+def test_a_mistake_that_all_inputs_share_is_told_once(tmp_path, capsys, mistake):
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        write_image(tmp_path / "in" / f"{number}.png", texture(number, 16, 16))
+    with pytest.raises(SystemExit) as end:
+        run("--input", tmp_path / "in" / "*.png", "--output", tmp_path / "out", *mistake)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_pictures_of_one_size_are_planned_once(tmp_path, monkeypatch, capsys):
+    traced = []
+
+    def trace(networks, film, *arguments, **settings):
+        traced.append((networks, film))
+        return trace_run(networks, film, *arguments, **settings)
+
+    monkeypatch.setattr(choose, "trace_run", trace)
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png", texture(number, 16, 24 - 8 * (number == 2)))
+    run("--input", tmp_path / "*.png", "--plan", "--scale", "1", "--model", "tiny", "--seed", "77")
+    assert capsys.readouterr().out.count("at most") == 3
+    assert [film.source.width for _, film in traced] == [24, 16]
+    assert traced[0][0] is traced[1][0]
 
 
 def test_programs_get_events_and_quiet_says_nothing(film, tmp_path, capsys):

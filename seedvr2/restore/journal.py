@@ -112,10 +112,10 @@ class Journal:
             raise UserError(f"{self._path} cannot be written ({error.strerror}); make room and run again") from error
 
 
-def unfinished_model(output: Path) -> Mapping | None:
-    """What the model of an unfinished run was, or None if there is no such run."""
+def unfinished_window(output: Path) -> int | None:
+    """The window of an unfinished run in latent frames, None if there is no such run or it has none."""
     try:
-        return json.loads((output.with_name(f".{output.name}.work") / FILE).read_text())["key"]["model"]
+        return json.loads((output.with_name(f".{output.name}.work") / FILE).read_text())["key"]["model"]["window"]
     except (OSError, ValueError, KeyError):
         return None
 

@@ -28,6 +28,7 @@ from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
 IDENTITY = "identity"
+VAES = ("fast", "plain")
 
 
 class Choice(NamedTuple):
@@ -67,11 +68,14 @@ class Decided(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A model ready to run, and everything about it that results depend on, JSON-able. retreat: its way with memory."""
+    """A model ready to run, and everything about it that results depend on, JSON-able. retreat: its way with memory.
+    parameters: of the generator.
+    """
 
     restorer: Restores
     facts: dict
     retreat: Retreat | None = None
+    parameters: int = 0
 
     def settled(self, settings: Settings, ranks: int = 1) -> "Loaded":
         """The same with other settings of memory. ranks: processes that share the autoencoder's calls."""
@@ -94,6 +98,8 @@ def decide(choice: Choice) -> Decided:
         raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
     files = find_model(choice.model, has_gpu=device.type != "cpu", models=choice.models)
+    if choice.vae not in VAES:
+        raise UserError(f"there is no way {choice.vae} of the autoencoder; use one of {', '.join(VAES)}")
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
     if choice.weights not in STORAGES:
         raise UserError(f"there is no storage {choice.weights} of weights; use one of {', '.join(STORAGES)}")
@@ -135,6 +141,7 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
         hashes = pool.map(file_hash, files.paths)
         model = load_model(files, device=place, dtype=DTYPES[dtype], posterior=choice.posterior, adapters=adapters)
     hashed = hash_of_model(model.generator, model.codec.vae)
+    parameters = sum(x.numel() for x in model.generator.parameters())
     store(model.generator, choice.weights)
     vae = model.codec.vae.to(device)
     vae = InferenceVAE(vae) if choice.vae == "fast" else vae
@@ -157,7 +164,7 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
     facts |= {**values, "cfg": cfg, "cfg_rescale": cfg_rescale}
     facts |= {"posterior": choice.posterior, "dtype": dtype, "weights": choice.weights, "vae": choice.vae}
     facts["device"] = device.type
-    return Loaded(restorer, facts, retreat)
+    return Loaded(restorer, facts, retreat, parameters)
 
 
 def retreat_of(
@@ -167,7 +174,8 @@ def retreat_of(
 
     def less(settings: Settings) -> Iterator[Settings]:
         blocks = len(generator.trunk.blocks)
-        return ladder(settings, blocks=blocks, offload=device.type != "cpu", windows=False)
+        is_tiled = isinstance(vae, InferenceVAE)
+        return ladder(settings, blocks=blocks, offload=device.type != "cpu", windows=False, is_tiled=is_tiled)
 
     return Retreat(settings, less, Placement(generator, vae, device), device, events)
 

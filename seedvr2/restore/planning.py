@@ -1,17 +1,17 @@
 """What a film will take with what a user asks for, foretold without loading any weights, and the settings that fit."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
 from seedvr2.restore.device import DTYPES
 from seedvr2.restore.generation import Guidance
-from seedvr2.restore.loading import IDENTITY, Choice, decide
+from seedvr2.restore.loading import IDENTITY, Choice, Decided, decide
 from seedvr2.restore.memory import free_memory, parse_memory
 from seedvr2.restore.plan.choose import SHARE, Plan, Task, choose
-from seedvr2.restore.plan.networks import outline_model
+from seedvr2.restore.plan.networks import Outline, outline_model
 from seedvr2.restore.plan.prediction import Film
 from seedvr2.restore.plan.report import line, seconds, table
 from seedvr2.restore.plan.settings import Settings
@@ -43,13 +43,22 @@ class Foresight(NamedTuple):
         return line(self.plan, self.rates)
 
 
+def check_request(choice: Choice, most: str | None) -> None:
+    """Raise UserError for what cannot be, whatever the film; arguments as for `plan_film`."""
+    if most is not None:
+        parse_memory(most)
+    if choice.model != IDENTITY:
+        decide(choice)
+
+
+@functools.lru_cache  # a plan takes a second, and pictures of a folder mostly have one size
 def plan_film(
-    choice: Choice, film: Film, *, most: str | None = None, unfinished: Mapping | None = None, ranks: int = 1
+    choice: Choice, film: Film, *, most: str | None = None, unfinished: int | None = None, ranks: int = 1
 ) -> Foresight | None:
     """The plan for a film, None for the identity, which needs none.
 
-    most: memory of the device that may be used, "24GB" for instance. unfinished: facts of the model of an unfinished
-    run, whose results depend on its window. ranks: processes beside each other, which share the memory of a host.
+    most: memory of the device that may be used, "24GB" for instance. unfinished: window of an unfinished run in latent
+    frames, which its results depend on. ranks: processes beside each other, which share the memory of a host.
     Raises UserError for what does not exist or fit.
     """
     if choice.model == IDENTITY:
@@ -60,27 +69,32 @@ def plan_film(
 
 
 def task_of(
-    choice: Choice, film: Film, *, most: str | None = None, unfinished: Mapping | None = None, ranks: int = 1
+    choice: Choice, film: Film, *, most: str | None = None, unfinished: int | None = None, ranks: int = 1
 ) -> Task:
     """What is to be planned; arguments as for `plan_film`."""
-    decided = decide(choice)
+    decided, networks = _outlined(choice)
     files, device, window = decided.files, decided.device, decided.window
     if choice.window is None and unfinished is not None:
-        window = unfinished.get("window", window)
-    dtype = DTYPES[decided.dtype]
+        window = unfinished
     free = _free(device) / (ranks if device.type == "cpu" else 1)
-    networks = outline_model(files, dtype=dtype, weights=choice.weights, vae=choice.vae)
     guidance = None if decided.cfg == 1 else Guidance(networks.prompt, decided.cfg, decided.cfg_rescale)
     return Task(
         networks=networks,
         film=film,
         device=device,
-        dtype=dtype,
+        dtype=DTYPES[decided.dtype],
         sampling={"steps": decided.steps, "guidance": guidance, "condition_noise": files.condition_noise},
         given=Settings(window, resident=choice.offload),
         is_fixed=choice.window is not None or unfinished is not None,
         budget=SHARE * free if most is None else parse_memory(most),
     )
+
+
+@functools.lru_cache(maxsize=1)  # half of what a plan takes
+def _outlined(choice: Choice) -> tuple[Decided, Outline]:
+    decided = decide(choice)
+    dtype = DTYPES[decided.dtype]
+    return decided, outline_model(decided.files, dtype=dtype, weights=choice.weights, vae=choice.vae)
 
 
 @functools.lru_cache  # what counts is the memory before the first of several films loaded the model

@@ -23,8 +23,8 @@ from seedvr2.restore.resize import DEFAULT_SCALE, Size, resize_frame, target_siz
 class Restorer:
     """A model that is loaded once and restores any number of clips, each of which depends on nothing but itself.
 
-    `shot`: what restores single shots. `facts`: everything about the model that results depend on, JSON-able. `ranks`:
-    processes that share the work.
+    `shot`: what restores single shots. `facts`: everything about the model that results depend on, JSON-able.
+    `parameters`: how many the generator has. `ranks`: processes that share the work.
     """
 
     ranks = 1
@@ -111,7 +111,7 @@ class Restorer:
 
     def _hold(self, loaded: Loaded) -> None:
         self._loaded = loaded
-        self.shot, self.facts = loaded.restorer, loaded.facts
+        self.shot, self.facts, self.parameters = loaded.restorer, loaded.facts, loaded.parameters
 
     def __repr__(self) -> str:
         return f"Restorer({', '.join(f'{name}={value!r}' for name, value in self.facts.items())})"

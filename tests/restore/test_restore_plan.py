@@ -79,6 +79,12 @@ def test_a_cpu_neither_streams_blocks_nor_moves_histories(small):
         assert not settings.tiling.host
 
 
+def test_the_plain_autoencoder_has_no_tiling_to_change(small, codec):
+    plain = small._replace(vae=copy.deepcopy(codec.vae).to("meta"))
+    assert {settings.tiling for settings in ways(task(plain))} == {LADDER[0]}
+    assert len({settings.tiling for settings in ways(task(small))}) > 1
+
+
 def test_what_cannot_fit_is_refused_with_numbers(small):
     with pytest.raises(UserError, match=r"64x64 needs .* GB even with windows of 5 frames.*--short-side"):
         choose(task(small, budget=1000, is_fixed=False, window=2))

@@ -152,7 +152,12 @@ def test_mistakes_are_one_sentence(frames, settings, match):
 def test_settings_are_those_of_the_command():
     settings = inspect.signature(Restorer).parameters
     assert {name: value.default for name, value in settings.items()} == Choice()._asdict()
-    for wrong, match in (({"dtype": "int8"}, "no precision int8"), ({"window": 4}, "--window 4 is not 4k")):
+    mistakes = (
+        ({"dtype": "int8"}, "no precision int8"),
+        ({"window": 4}, "--window 4 is not 4k"),
+        ({"vae": "quick"}, "no way quick"),
+    )
+    for wrong, match in mistakes:
         with pytest.raises(UserError, match=match):
             Restorer("tiny", **wrong)
     by_object = Restorer("tiny", dtype=torch.float32, device=torch.device("cpu"), seed=3, window=5)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from seedvr2.errors import UserError
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.memory import write_memory
 from seedvr2.restore.offload import streamed_bytes
 from seedvr2.restore.plan.host import frame_bytes
@@ -98,7 +99,8 @@ def ways(task: Task) -> list[Settings]:
     chunk = 1 if task.is_host else min(busy_chunk(*task.film.padded), task.film.latents or math.inf)
     first = task.given._replace(chunk=int(chunk))
     blocks = len(task.networks.generator.trunk.blocks)
-    return [first, *ladder(first, blocks=blocks, offload=not task.is_host, windows=not task.is_fixed)]
+    allowed = {"offload": not task.is_host, "windows": not task.is_fixed}
+    return [first, *ladder(first, blocks=blocks, **allowed, is_tiled=isinstance(task.networks.vae, InferenceVAE))]
 
 
 def choose(task: Task) -> tuple[Plan, Sequence[Plan]]:

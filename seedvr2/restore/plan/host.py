@@ -20,9 +20,3 @@ def frame_bytes(film: Film, settings: Settings) -> int:
     read = min(count, waiting + QUEUE) * (picture + enlarged)
     written = min(count, QUEUE) * (picture + 2 * enlarged)
     return int(read + written + min(count, LOOK_AHEAD) * CHROMA * pixels)
-
-
-def waiting_bytes(film: Film, settings: Settings) -> int:
-    """Bytes of the enlarged frames that wait for their results inside one shot."""
-    waiting = min(film.frames or 10**9, TIME * (settings.window + settings.chunk))
-    return 3 * SAMPLE * waiting * film.size.height * film.size.width

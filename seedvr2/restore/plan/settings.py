@@ -59,17 +59,17 @@ def frames_of(latents: int) -> int:
     return TIME * (latents - 1) + 1
 
 
-def ladder(first: Settings, *, blocks: int, offload: bool, windows: bool) -> Iterator[Settings]:
+def ladder(first: Settings, *, blocks: int, offload: bool, windows: bool, is_tiled: bool = True) -> Iterator[Settings]:
     """Settings that need less and less memory than `first`. blocks: of the generator. offload: whether
     blocks and histories may leave the device, which makes no sense on a CPU. windows: whether the window may shrink,
-    which comes last.
+    which comes last. is_tiled: whether the autoencoder is one that heeds its tiling.
     """
     while first.chunk > 1:
         first = first._replace(chunk=first.chunk // 2)
         yield first
     tilings = LADDER if offload else [replace(tiling, workspace=None, host=False) for tiling in LADDER]
     tilings = list(dict.fromkeys(tilings))  # a CPU is fast with the smallest strips already
-    below = tilings[tilings.index(first.tiling) + 1 :]
+    below = tilings[tilings.index(first.tiling) + 1 :] if is_tiled else []
     for tiling in below:
         if not tiling.host:
             first = first._replace(tiling=tiling)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seedvr2.models.vae.blocks import clip_of, frames_of
-from seedvr2.models.vae.causal import CausalConv3d, Fresh, History
+from seedvr2.models.vae.causal import Carry, CausalConv3d, Fresh, History
 from seedvr2.models.vae.inference.norm import Source
 from seedvr2.models.vae.inference.tiling import Tiling
 from seedvr2.models.vae.inference.ways import Kernel, fastest_way, usual_way
@@ -52,9 +52,10 @@ class Run:
         """Frames (n, C, H, W) before those of `source`, None where a clip begins; and its last ones, if at hand."""
         if isinstance(self.history, Fresh):
             return None, None
-        last = source.last(frames, host=self.tiling.host)
+        host = self.tiling.host and isinstance(self.history, Carry)  # others may pass it on between devices
+        last = source.last(frames, host=host)
         before = self.history.before(layer, clip_of(last, 1), frames)
-        at_hand = source.norm is not None and not self.tiling.host
+        at_hand = source.norm is not None and not host
         return None if before is None else frames_of(before), last if at_hand else None
 
 

@@ -18,7 +18,7 @@ class Tiling:
             of it; None: what is fast on the device. A strip has at least two rows.
         frames: frames in flight at once where the network runs at full size and rate (None: the whole chunk). Without
             effect for histories other than `Carry` and `Fresh`.
-        host: whether histories are kept in the memory of the host.
+        host: whether histories are kept in the memory of the host, if they are a `Carry`.
     """
 
     workspace: int | None = None
