@@ -164,7 +164,8 @@ def rung(study: Study, seed: int, name: str, options: Options) -> Path:
 
 def distillation(study: Study, options: Options, iterations: int) -> list[str]:
     """Changes of the chain of divisions."""
-    return study.stage("distill", iterations=iterations, guidance=options.guidance, accumulate=1)
+    settings = study.stage("distill", iterations=iterations, guidance=options.guidance)
+    return [*settings, "++stages.distill.accumulate=1"]  # the paper's rungs have 2, a chain by itself no such key
 
 
 def share_distillation(done: Path, run: Path) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import yaml
-from toy_training import average, held_out_latents, records, sampled
 from torch import Tensor
+from toy_training import average, held_out_latents, records, sampled
 
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.evaluation.report_chart import Sweep, chart

@@ -20,6 +20,7 @@ import yaml
 from seedvr2 import config
 from seedvr2.data.batch import Batch
 from seedvr2.data.listing import list_folder
+from seedvr2.data.pairs import Pairs
 from seedvr2.data.procedural import ProceduralClips
 from seedvr2.errors import UserError
 from seedvr2.evaluation.footage import read_clip
@@ -30,7 +31,7 @@ from seedvr2.io.files import whole
 from seedvr2.io.images import write_image
 from seedvr2.models.codec import LatentCodec
 from seedvr2.objectives.restoration import packed_field, plain_condition
-from seedvr2.randomness import Draws, numpy_generator
+from seedvr2.randomness import Draws, Key, numpy_generator
 from seedvr2.training.weights import load_network, read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,25 +223,42 @@ def average(rows: Sequence[Mapping[str, float]], name: str) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-@torch.no_grad()
-def held_out_latents(run: Path, val: Path | None, count: int) -> Batch:
-    """Latents of clips that the run did not see, degraded as its own: of the folder `val`, or procedural scenes."""
-    settings = yaml.safe_load((run / "config.yaml").read_text())
-    node = settings["data"]
-    if val is not None and "root" in node:
-        node["root"] = str(val)
-    elif "root" in node:
+def held_out_pairs(run: Path, val: Path | None, side: int | None = None) -> Pairs:
+    """Clips that a run did not see, degraded as its own: of the folder `val`, or procedural scenes. side: stills of
+    this many pixels instead of the run's shapes. Raises UserError for a run on files, without `val`.
+    """
+    node = yaml.safe_load((run / "config.yaml").read_text())["data"]
+    if "root" not in node:
+        node["source"] = {**node["source"], "first": HELD_OUT}
+    elif val is None:
         raise UserError(f"{run} was trained on the files of {node['root']}: give others as --val")
     else:
-        node["source"] = {**node["source"], "first": HELD_OUT}
-    pairs = config.build(node, "data")()
-    weights = settings["run"]["weights"]
-    vae = run / "vae" / "final" / "vae.safetensors"
-    vae = vae if vae.is_file() else Path(weights["vae"])
-    codec = LatentCodec(load_network(vae), read_metadata(vae)["scale"])
-    clips = [pairs.draw((0, "held out", number), pairs.shapes[0]) for number in range(count)]
+        node["root"] = str(val)
+    if side is not None:
+        node["shapes"] = [{"_target_": "seedvr2.data.shapes.Shape", "frames": 1, "height": side, "width": side}]
+    return config.build(node, "data")()
+
+
+def codec_of(run: Path) -> LatentCodec:
+    """The codec of a run: of its own stage, or of the file it started from."""
+    path = run / "vae" / "final" / "vae.safetensors"
+    if not path.is_file():
+        path = Path(yaml.safe_load((run / "config.yaml").read_text())["run"]["weights"]["vae"])
+    return LatentCodec(load_network(path), read_metadata(path)["scale"], chunk=2)
+
+
+def held_out_keys(count: int) -> list[Key]:
+    """Keys of held-out samples."""
+    return [(0, "held out", number) for number in range(count)]
+
+
+@torch.no_grad()
+def held_out_latents(run: Path, val: Path | None, count: int) -> Batch:
+    """Latents of held-out clips in the first shape of a run."""
+    pairs, codec = held_out_pairs(run, val), codec_of(run)
+    clips = [pairs.draw(key, pairs.shapes[0]) for key in held_out_keys(count)]
     hq, lq = ([codec.encode(frames).float() for frames in side] for side in zip(*clips, strict=True))
-    return Batch(list(hq), list(lq), [Draws(0, "held out", 0, number) for number in range(count)])
+    return Batch(hq, lq, [Draws(*key) for key in held_out_keys(count)])
 
 
 @torch.no_grad()
