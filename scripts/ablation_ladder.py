@@ -152,7 +152,7 @@ def rung(study: Study, seed: int, name: str, options: Options) -> Path:
     is_distilled = name == LAST or name in QUESTIONS
     left = options.updates - (DIVISIONS * division if is_distilled else 0)
     settings = [f"+experiment=ablation/{LAST if name in QUESTIONS else name}", "track.terms_every=10"]
-    settings += study.stage("apt", iterations=left, accumulate=1, objective__ema=options.ema)
+    settings += study.stage("apt", f"iterations={left}", "accumulate=1", f"objective.ema={options.ema}")
     if is_distilled:
         settings += distillation(study, options, division)
     if name in QUESTIONS:
@@ -164,7 +164,7 @@ def rung(study: Study, seed: int, name: str, options: Options) -> Path:
 
 def distillation(study: Study, options: Options, iterations: int) -> list[str]:
     """Changes of the chain of divisions."""
-    settings = study.stage("distill", iterations=iterations, guidance=options.guidance)
+    settings = study.stage("distill", f"iterations={iterations}", f"guidance={options.guidance}")
     return [*settings, "++stages.distill.accumulate=1"]  # the paper's rungs have 2, a chain by itself no such key
 
 

@@ -19,9 +19,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor
-from toy_training import average, held_out_latents, records, sampled
+from toy_training import average, config_of, held_out_latents, records, sampled, weights_of
 
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.evaluation.report_chart import Sweep, chart
@@ -68,17 +67,19 @@ def parser() -> argparse.ArgumentParser:
 
 @torch.no_grad()
 def health(run: Path, val: Path | None, clips: int) -> dict[str, Any]:
-    """What the docstring above says. Raises UserError for a run without finished distillation or without its base."""
+    """What the docstring above says. Raises UserError for a run without finished distillation."""
     stages = {final.parent.name: final for final in finished_stages(run)}
     students = {name: DISTILLED.fullmatch(name) for name in stages}
     students = {name: tuple(map(int, match.groups())) for name, match in students.items() if match}
     if not students:
         raise UserError(f"{run} has no finished stage of distillation, such as distill_64to32")
-    settings = yaml.safe_load((run / "config.yaml").read_text())
-    teacher, steps = load_network(base_of(run, settings)), next(iter(students.values()))[0]
-    guidance = float(settings["stages"]["distill"]["guidance"])
+    first, (steps, _) = next(iter(students.items()))
+    guidance = float(config_of(run)["stages"][first.rpartition("_")[0]]["guidance"])
+    base = weights_of(run).require(
+        "base/generator", "initial/teacher", "initial/generator", purpose="students have a base"
+    )
+    teacher, prompts = load_network(base), load_network(stages[first] / "prompts.safetensors")
     batch = held_out_latents(run, val, clips)
-    prompts = load_network(next(iter(stages[name] for name in students)) / "prompts.safetensors")
     goal = sampled(teacher, prompts, batch, steps, guidance)
 
     def judged(made: list[Tensor]) -> dict[str, float]:
@@ -97,16 +98,6 @@ def health(run: Path, val: Path | None, clips: int) -> dict[str, Any]:
         made = sampled(load_network(stages["apt"] / "generator.safetensors"), prompts, batch, 1)
         result["table_5"] = {"distillation only": rows[-1]["student"], "with adversarial training": judged(made)}
     return result
-
-
-def base_of(run: Path, settings: Mapping[str, Any]) -> Path:
-    """File of the generator that was distilled first."""
-    given = settings["run"]["weights"]
-    found = [run / "base" / "final" / "generator.safetensors"]
-    found += [Path(given[name]) for name in ("teacher", "generator") if isinstance(given, Mapping) and given.get(name)]
-    if (path := next(filter(Path.is_file, found), None)) is None:
-        raise UserError(f"{run} does not say where its base is: it has neither a base stage nor run.weights.generator")
-    return path
 
 
 def loss_of(run: Path, stage: str) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +32,10 @@ from seedvr2.io.images import write_image
 from seedvr2.models.codec import LatentCodec
 from seedvr2.objectives.restoration import packed_field, plain_condition
 from seedvr2.randomness import Draws, Key, numpy_generator
-from seedvr2.training.weights import load_network, read_metadata
+from seedvr2.restore.stages import finished_stages
+from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.feed import latent_scale
+from seedvr2.training.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
 VAE = ROOT / "seedvr2" / "assets" / "tiny" / "vae.safetensors"
@@ -126,17 +129,17 @@ class Study:
             (folder / "done").touch()
         return folder
 
-    def stage(self, name: str, *, rate: float | None = None, **values: object) -> list[str]:
-        """Changes of one stage: fed from the cache, without previews, and what `values` say (dots as `__`)."""
-        rate = self.size.rates[name] if rate is None else rate
-        always = {"feed.cache": self.cache(), "preview_every": 0, "save_every": 100, "objective.optim.lr": rate}
-        given = {key.replace("__", "."): value for key, value in values.items()}
-        return [f"stages.{name}.{key}={value}" for key, value in {**always, **given}.items()]
+    def stage(self, name: str, *changes: str) -> list[str]:
+        """Changes of the configuration of one stage: fed from the cache, which is made, without previews."""
+        always = [f"feed.cache={self.cache()}", "preview_every=0", "save_every=100"]
+        return [
+            f"stages.{name}.{change}" for change in (*always, f"objective.optim.lr={self.size.rates[name]}", *changes)
+        ]
 
     def base(self, seed: int, *extra: str, name: str = "base") -> Path:
         """`final` folder of the multi-step base of a seed, trained once."""
-        cosine = {"objective__schedule___target_": "seedvr2.optim.schedule.cosine", "objective__schedule__warmup": 50}
-        settings = self.stage("base", iterations=self.size.base, objective__ema=0.99, **cosine)
+        cosine = ["schedule._target_=seedvr2.optim.schedule.cosine", "schedule.warmup=50", "ema=0.99"]
+        settings = self.stage("base", f"iterations={self.size.base}", *(f"objective.{change}" for change in cosine))
         settings += ["+stages.base.objective.schedule.final=0.05", "+stages.base.objective.start=copy", *extra]
         run = self.train(self.out / f"seed{seed}" / name, seed, {}, ["+stage@stages.base=base", *settings])
         return run / "base" / "final"
@@ -227,24 +230,35 @@ def held_out_pairs(run: Path, val: Path | None, side: int | None = None) -> Pair
     """Clips that a run did not see, degraded as its own: of the folder `val`, or procedural scenes. side: stills of
     this many pixels instead of the run's shapes. Raises UserError for a run on files, without `val`.
     """
-    node = yaml.safe_load((run / "config.yaml").read_text())["data"]
-    if "root" not in node:
-        node["source"] = {**node["source"], "first": HELD_OUT}
-    elif val is None:
-        raise UserError(f"{run} was trained on the files of {node['root']}: give others as --val")
-    else:
+    node = config_of(run)["data"]
+    if val is not None and "root" in node:
         node["root"] = str(val)
+    elif node.get("source", {}).get("_target_", "").endswith("ProceduralClips"):
+        node["source"] = {**node["source"], "first": HELD_OUT}
+    else:
+        raise UserError(f"{run} was trained on files: it needs data=folder and another folder as --val")
     if side is not None:
         node["shapes"] = [{"_target_": "seedvr2.data.shapes.Shape", "frames": 1, "height": side, "width": side}]
     return config.build(node, "data")()
 
 
+def config_of(run: Path) -> dict[str, Any]:
+    """The configuration of a run."""
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+def weights_of(run: Path) -> Catalogue:
+    """The files that a run started from, and those of its finished stages."""
+    catalogue = Catalogue(config_of(run)["run"]["weights"])
+    for final in finished_stages(run):
+        catalogue.add_stage(final.parent.name, final)
+    return catalogue
+
+
 def codec_of(run: Path) -> LatentCodec:
-    """The codec of a run: of its own stage, or of the file it started from."""
-    path = run / "vae" / "final" / "vae.safetensors"
-    if not path.is_file():
-        path = Path(yaml.safe_load((run / "config.yaml").read_text())["run"]["weights"]["vae"])
-    return LatentCodec(load_network(path), read_metadata(path)["scale"], chunk=2)
+    """The codec of a run."""
+    path = weights_of(run).require("vae", purpose="latents need a VAE")
+    return LatentCodec(load_network(path), latent_scale(path), chunk=2)
 
 
 def held_out_keys(count: int) -> list[Key]:

@@ -1,6 +1,6 @@
 """Do window edges show at resolutions beyond that of the training (Fig. 4 of the paper)? Fixed and adaptive windows.
 
-    python scripts/window_artifacts.py --out runs/windows [--updates 150] [--seed 0] [--data DIR --val DIR]
+    python scripts/window_artifacts.py --out runs/windows [--base 1000] [--updates 150] [--seed 0] [--data DIR --val DIR]
         [--json FILE] [--picture FILE]
 
 Trains both alike (a base, then `ablation/plus_features` or `ablation/fixed_window`) on stills of 128 x 128 pixels, and
@@ -71,7 +71,7 @@ def main() -> None:
     """Train what is missing, measure, print, write."""
     with main_guard("window_artifacts"):
         arguments = parser().parse_args()
-        study = Study(arguments.out, SIZE, arguments.data, arguments.val, arguments.vae)
+        study = Study(arguments.out, SIZE._replace(base=arguments.base), arguments.data, arguments.val, arguments.vae)
         runs = {kind: trained(study, kind, arguments.seed, arguments.updates) for kind in WINDOWS}
         made = {
             kind: {times: list(restored(run, arguments.val, SIDE * times, arguments.stills)) for times in TIMES}
@@ -97,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--out", type=Path, required=True, help="folder of the study")
     add("--seed", type=int, default=0)
+    add("--base", type=int, default=SIZE.base, help=f"updates of each base (default {SIZE.base})")
     add("--updates", type=int, default=150, help="of the generator in adversarial training (default 150)")
     add("--stills", type=int, default=8, help="held-out stills of each size (default 8)")
     add("--data", type=Path, help="folder to train on (default: procedural clips)")
@@ -112,7 +113,7 @@ def trained(study: Study, kind: str, seed: int, updates: int) -> Path:
     experiment, changes = WINDOWS[kind]
     base = study.base(seed, *changes, name=f"base_{kind}")
     weights = {"generator": base / "generator.safetensors", "prompts": base / "prompts.safetensors"}
-    stage = study.stage("apt", iterations=updates, accumulate=1, objective__ema=0.98)
+    stage = study.stage("apt", f"iterations={updates}", "accumulate=1", "objective.ema=0.98")
     settings = [f"+experiment={experiment}", *(change for change in changes if "window@" not in change), *stage]
     return study.train(study.out / f"seed{seed}" / f"{kind}_updates{updates}", seed, weights, settings)
 

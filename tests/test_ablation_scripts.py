@@ -58,6 +58,12 @@ def recipe(stage) -> dict:
     return found
 
 
+def test_every_size_makes_a_training(tmp_path, trainings):
+    for name, size in toy_training.SIZES.items():
+        ablation_ladder.rung(toy_training.Study(tmp_path / name, size), 0, ablation_ladder.LAST, OPTIONS)
+        assert len(stages(trainings[-1])) == 7
+
+
 @pytest.mark.parametrize("name", ablation_ladder.RUNGS)
 def test_every_rung_is_a_training_with_the_same_number_of_updates_from_the_same_base(study, trainings, name):
     ablation_ladder.rung(study, 3, name, OPTIONS)
