@@ -1,7 +1,7 @@
 """Do window edges show at resolutions beyond that of the training (Fig. 4 of the paper)? Fixed and adaptive windows.
 
-    python scripts/window_artifacts.py --out runs/windows [--base 1000] [--updates 150] [--seed 0] [--data DIR --val DIR]
-        [--json FILE] [--picture FILE]
+    python scripts/window_artifacts.py --out runs/windows [--base 1000] [--updates 150] [--seed 0]
+        [--data DIR --val DIR] [--json FILE] [--picture FILE]
 
 Trains both alike (a base, then `ablation/plus_features` or `ablation/fixed_window`) on stills of 128 x 128 pixels, and
 restores held-out stills of 1, 2 and 3 times that side. Measured is the squared step of luma from row to row and from
