@@ -77,7 +77,8 @@ class SlicedDistance:
         self._counts: list[Tensor] = []
 
     def start(self, clip: Clip) -> None:
-        self._counts = [torch.zeros(FILTERS, int(2 * _BOUND / _BIN) + 1, device=self._device) for _ in range(2)]
+        shape = FILTERS, int(2 * _BOUND / _BIN) + 1
+        self._counts = [torch.zeros(shape, dtype=torch.long, device=self._device) for _ in range(2)]
 
     def add(self, prediction: np.ndarray, gt: np.ndarray | None = None, lq: np.ndarray | None = None) -> None:
         assert gt is not None, "swd needs the ground truth"
@@ -87,12 +88,12 @@ class SlicedDistance:
             plane = luma(torch.from_numpy(np.ascontiguousarray(frame)).to(self._device)).float()
             found = F.conv2d(plane[None, None], self._filters, stride=STRIDE).flatten(1).reshape(FILTERS, -1)
             places = ((found + _BOUND) / _BIN).round().long()
-            counts.scatter_add_(1, places, torch.ones_like(found))
+            counts.scatter_add_(1, places, torch.ones_like(places))
 
     def result(self) -> float | None:
         if not self._counts or not self._counts[0].any():
             return None
-        shares = [(counts / counts.sum(1, keepdim=True)).double() for counts in self._counts]
+        shares = [counts.double() / counts.sum(1, keepdim=True) for counts in self._counts]
         return float(_BIN * (shares[0] - shares[1]).cumsum(1).abs().sum(1).mean())
 
 
