@@ -12,7 +12,7 @@ import torch
 from seedvr2 import config, train
 from seedvr2.errors import UserError
 from seedvr2.models.windows import adaptive_window, fixed_window, partition
-from seedvr2.restore.models import find_model
+from seedvr2.restore.search import find_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import ablation_ladder
