@@ -130,6 +130,9 @@ def text(result: Mapping[str, Any]) -> str:
         values += [row["student"]["hf"], row["base"]["hf"]]
         cells = ["" if value is None else f"{value:.4g}" for value in values]
         lines.append(f"| {row['stage']} | {' | '.join(cells)} |")
+    worse = [row["stage"] for row in result["stages"] if row["student"]["rmse"] > row["base"]["rmse"]]
+    if worse:
+        lines.append(f"farther from the teacher than the base is in as few steps: {', '.join(worse)}")
     teacher = result["teacher"]
     lines.append(
         f"first teacher, {teacher['steps']} steps, guidance {result['guidance']:g}: detail {teacher['hf']:.3f}"
@@ -164,8 +167,11 @@ def picture(result: Mapping[str, Any]) -> str:
         f'<text x="{52 + 80 * i}" y="12" style="fill:{colour}">{name}</text>'
         for i, (name, colour) in enumerate(zip(curves, COLOURS, strict=True))
     )
-    size = f'width="{width * len(panels)}" height="{height + 16}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{key}{placed}</svg>\n'
+    size, ground = (
+        f'width="{width * len(panels)}" height="{height + 16}"',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+    )
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{ground}{key}{placed}</svg>\n'
 
 
 if __name__ == "__main__":

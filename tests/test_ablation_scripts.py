@@ -196,6 +196,8 @@ def test_students_are_compared_with_their_first_teacher(run, tmp_path):
     root = ET.fromstring(distillation_health.picture(result))
     assert len(root.findall("{http://www.w3.org/2000/svg}svg")) == 3
     assert "distill_2to1" in distillation_health.text(result)
+    result["stages"][0]["student"]["rmse"] = 9.0
+    assert "in as few steps: distill_4to2" in distillation_health.text(result)
 
 
 def test_a_run_without_distillation_is_refused(tmp_path):
