@@ -125,7 +125,7 @@ class Study:
             given = ", ".join(f"{name}: {path}" for name, path in {"vae": self.vae, **weights}.items())
             shared = [f"run.dir={folder}", f"run.seed={seed}", f"run.weights={{{given}}}", "track.every=1"]
             shared += [*self.size.networks, *self.overrides()]
-            command("seedvr2.train", [*settings, *shared], folder.with_suffix(".log"))
+            command("seedvr2.train", [*settings, *shared], folder.with_name(f"{folder.name}.log"))
             (folder / "done").touch()
         return folder
 

@@ -8,7 +8,8 @@ restores held-out stills of 1, 2 and 3 times that side. Measured is the squared 
 column to column, on the edges of the generator's windows (regular and shifted layers), over that elsewhere: 1 means
 that edges do not show. `everywhere` compares with all other rows; `tokens` only with other borders of tokens, which
 cancels what the patches and the autoencoder do there. The picture itself and its difference to the ground truth are
-measured, and as a control what the autoencoder alone makes of the ground truth, at the same places.
+measured, and as a control what the autoencoder alone makes of the ground truth, at the same places. Errors are over
+stills.
 """
 
 import argparse
@@ -104,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     add("--val", type=Path, help="folder to hold out")
     add("--vae", type=Path, default=VAE)
     add("--json", type=Path)
-    add("--picture", type=Path, help="ground truth, adaptive and fixed at the largest size, with their differences")
+    add("--picture", type=Path, help="LQ, autoencoder, adaptive and fixed at the largest size, with differences")
     return result
 
 
@@ -168,7 +169,13 @@ def judged(stills: Sequence[Made]) -> dict[str, dict[str, float | None]]:
         output, truth, control = (brightness(picture) for picture in (still.output, still.truth, still.control))
         for name, plane in (("output", output), ("difference", output - truth), ("control", control - truth)):
             planes[name].append(energies(plane, still.window))
-    return {name: ratios(sum(found)) for name, found in planes.items()}
+    return {name: {**ratios(sum(found)), "error": error(found)} for name, found in planes.items()}
+
+
+def error(found: Sequence[np.ndarray]) -> float | None:
+    """Standard error over stills of the ratio to other borders of tokens; None for one still."""
+    each = [ratios(one)["tokens"] for one in found]
+    return float(np.std(each, ddof=1) / len(each) ** 0.5) if len(each) > 1 and None not in each else None
 
 
 def ratios(found: np.ndarray) -> dict[str, float | None]:
@@ -192,19 +199,22 @@ def text(result: dict[str, Any]) -> str:
     lines = [f"| windows | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
     for kind, sizes in result["edges"].items():
         for times, found in sizes.items():
-            values = [found[name][where] for name, where in itertools.product(kinds, ("everywhere", "tokens"))]
-            cells = ["" if value is None else f"{value:.3f}" for value in values]
+            cells = []
+            for name in kinds:
+                one = {where: "" if value is None else f"{value:.3f}" for where, value in found[name].items()}
+                cells += [one["everywhere"], one["tokens"] + (f" ± {one['error']}" if one["error"] else "")]
             extent = "x".join(map(str, result["windows"][kind][times]))
             lines.append(f"| {kind} {times}, windows of {extent} tokens | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def picture(made: dict[str, Made]) -> np.ndarray:
-    """uint8: above LQ, ground truth and outputs, below the differences of the outputs, twice as strong."""
+    """uint8: above LQ, what the autoencoder makes of the ground truth, and outputs; below the differences of each to
+    the ground truth, twice as strong.
+    """
     first = next(iter(made.values()))
-    above = [first.lq, first.truth, *(still.output for still in made.values())]
-    gray = torch.zeros_like(first.truth)
-    below = [gray, gray, *((2 * (still.output - still.truth)).clamp(-1, 1) for still in made.values())]
+    above = [first.lq, first.control, *(still.output for still in made.values())]
+    below = [(2 * (part - first.truth)).clamp(-1, 1) for part in above]
     rows = [torch.cat([part[:, :SHOWN, :SHOWN] for part in row], dim=2) for row in (above, below)]
     return as_bytes(torch.cat(rows, dim=1)[None])[0]
 

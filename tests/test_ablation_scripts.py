@@ -264,3 +264,23 @@ def test_without_edges_or_other_borders_there_is_no_ratio():
     plane = torch.randn(32, 32)
     assert window_artifacts.ratios(window_artifacts.energies(plane, (9, 9))) == {"everywhere": None, "tokens": None}
     assert window_artifacts.ratios(window_artifacts.energies(plane, (1, 1)))["tokens"] is None
+
+
+def test_stills_are_judged_together_and_shown_side_by_side():
+    def still(seed):
+        generator = torch.Generator().manual_seed(seed)
+        pictures = (torch.randn(3, 128, 128, generator=generator).clamp(-1, 1) for _ in range(4))
+        return window_artifacts.Made(*pictures, (3, 3))
+
+    stills = [still(0), still(1)]
+    found = window_artifacts.judged(stills)
+    assert set(found) == {"output", "difference", "control"}
+    for values in found.values():
+        assert values["everywhere"] == pytest.approx(1, abs=0.1)
+        assert 0 < values["error"] < 0.1
+    once = window_artifacts.judged(stills[:1])["output"]
+    assert once["error"] is None
+    assert window_artifacts.judged([stills[0]] * 3)["output"]["tokens"] == pytest.approx(once["tokens"])
+    table = window_artifacts.text({"edges": {"fixed": {"2x": found}}, "windows": {"fixed": {"2x": [3, 3]}}})
+    assert "fixed 2x, windows of 3x3 tokens" in table
+    assert window_artifacts.picture({"adaptive": stills[0], "fixed": stills[1]}).shape == (256, 512, 3)
