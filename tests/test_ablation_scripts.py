@@ -277,7 +277,7 @@ def test_stills_are_judged_together_and_shown_side_by_side():
     assert set(found) == {"output", "difference", "control"}
     for values in found.values():
         assert values["everywhere"] == pytest.approx(1, abs=0.1)
-        assert 0 < values["error"] < 0.1
+        assert 0 < values["error"] < 0.2
     once = window_artifacts.judged(stills[:1])["output"]
     assert once["error"] is None
     assert window_artifacts.judged([stills[0]] * 3)["output"]["tokens"] == pytest.approx(once["tokens"])
