@@ -55,7 +55,7 @@ WINDOWS = {  # experiment of the adversarial stage, and changes of the configura
         ),
     ),
 }
-SHOWN = 288  # pixels of the picture's parts
+SHOWN = 192  # pixels of the picture's parts
 
 
 class Made(NamedTuple):
