@@ -89,6 +89,10 @@ def main() -> None:
         names = [name for asked in arguments.rungs for name in (TABLE_3 if asked == "all" else [asked])]
         if wrong := [name for name in names if name not in RUNGS]:
             raise UserError(f"--rungs {wrong[0]} does not exist; use all, {', '.join(RUNGS)}")
+        if arguments.updates < 2 * DIVISIONS:
+            raise UserError(
+                f"--updates {arguments.updates} are too few for {DIVISIONS} divisions; give {2 * DIVISIONS}"
+            )
         study = Study(arguments.out, SIZES[arguments.size], arguments.data, arguments.val, arguments.vae)
         options = Options(arguments.updates, arguments.guidance, arguments.ema)
         settings = Settings(weights_dir=arguments.weights_dir)

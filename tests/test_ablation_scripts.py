@@ -87,6 +87,16 @@ def test_every_question_changes_one_thing_of_the_last_rung(study, trainings):
         assert changed in ({"stages"}, {"stages", "discriminator"}), name
 
 
+@pytest.mark.parametrize(("argument", "word"), [("--rungs=plus_l2", "plus_l2"), ("--updates=5", "too few")])
+def test_what_cannot_be_run_is_refused_before_anything_is_made(tmp_path, monkeypatch, capsys, argument, word):
+    monkeypatch.setattr(sys, "argv", ["ablation_ladder.py", "--out", str(tmp_path / "new"), argument])
+    with pytest.raises(SystemExit) as caught:
+        ablation_ladder.main()
+    assert caught.value.code == 2
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_windows_are_those_of_their_names_in_every_network_of_both_stages(tmp_path, trainings):
     study = toy_training.Study(tmp_path, window_artifacts.SIZE)
     for kind, rule in (("adaptive", adaptive_window), ("fixed", fixed_window)):

@@ -85,8 +85,8 @@ class Verdict(nn.Module):
 class Discriminator(nn.Module):
     """Scores a clean latent, given its LQ latent and text, with one logit per clip, or (ours) one per video token.
 
-    logits: of what. taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth. Raises
-    UserError for taps that do not rise or lie outside the trunk.
+    logits: what has one. taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion
+    to the depth. Raises UserError for taps that do not rise or lie outside the trunk.
     """
 
     def __init__(
