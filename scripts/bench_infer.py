@@ -28,10 +28,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import seedvr2  # isort: skip  # before torch: the package sets how PyTorch allocates
 import numpy as np
 import torch
 from bench_models import restorer_of
@@ -200,7 +200,7 @@ def report(options: argparse.Namespace, limits: Device, dtype: str, rows: list[d
         "command": shlex.join(["python", "scripts/bench_infer.py", *sys.argv[1:]]),
         "commit": done.stdout.strip() or None,
         "hardware": hardware,
-        "versions": {name: version(name) for name in ("seedvr2", "torch")},
+        "versions": {"seedvr2": seedvr2.__version__, "torch": torch.__version__},
         "device": limits._asdict(),
         "dtype": dtype,
         "weights": "released files" if options.real else "random; tiny: bundled",

@@ -8,15 +8,15 @@ from roofline import PROMPT
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.released import RELEASED, dit_from_released
 from seedvr2.models.vae.autoencoder import VideoVAE
-from seedvr2.restore.loading import OWN_WINDOW, RELEASED_WINDOW
-from seedvr2.restore.models import find_model, load_model
+from seedvr2.restore.models import load_model
+from seedvr2.restore.search import OWN_WINDOW, RELEASED_WINDOW, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
 
 
 def restorer_of(model: str, options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> ShotRestorer:
     """A model that is ready to run."""
     if model == "tiny" or options.real:
-        files = find_model(model, has_gpu=device.type != "cpu")
+        files = fetched(find_model(model, has_gpu=device.type != "cpu"), say=print)
         found = load_model(files, device=device, dtype=dtype, posterior="sample")
         generator, codec, prompt = found.generator, found.codec, found.prompt
     else:

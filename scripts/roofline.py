@@ -14,7 +14,6 @@ import argparse
 import copy
 import dataclasses
 import functools
-import importlib.util
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -33,14 +32,13 @@ from seedvr2 import config
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.models.vae.autoencoder import SPACE, TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry
+from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.device import DTYPES
 from seedvr2.restore.resize import Size, parse_size
 
 MODELS = ("tiny", "3b", "7b")
 PROMPT = {"tiny": 8, "3b": 58, "7b": 58}  # text tokens of the positive prompt
 PATHS = ("plain", "fast")  # of the autoencoder
-if importlib.util.find_spec("seedvr2.models.vae.inference") is None:
-    PATHS = ("plain",)
 MULTIPLE = 16  # sides are padded to it
 UNBOUNDED = 2**62  # bytes
 FRAME_BYTES = 6  # of a pixel, in and out
@@ -154,11 +152,7 @@ def on_path(path: str, model: str, vae: nn.Module) -> nn.Module:
     """An autoencoder, plain or fast, as one of `PATHS`; it shares the weights."""
     plain = copy.deepcopy(networks(model, torch.float32)[1])
     plain.encoder, plain.decoder = vae.encoder, vae.decoder
-    if path == "plain":
-        return plain
-    from seedvr2.models.vae.inference import InferenceVAE
-
-    return InferenceVAE(plain)
+    return plain if path == "plain" else InferenceVAE(plain)
 
 
 def streamed(call: Callable[[bool, Carry], object], latents: int) -> Work:

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from seedvr2.errors import UserError
-from seedvr2.evaluation import fidelity, perceptual, temporal
+from seedvr2.evaluation import fidelity, perceptual, temporal, texture
 from seedvr2.evaluation.contract import DEFAULT, Clip, Facts, FrameMean, Metric, Settings, Unavailable
 from seedvr2.evaluation.dover import Dover
 from seedvr2.evaluation.vmaf import Vmaf
@@ -34,6 +34,8 @@ METRICS: dict[str, Callable[[Settings], Metric]] = {
     "boundary_jump": temporal.BoundaryJump,
     "color_drift": temporal.ColourDrift,
     "lq_consistency": temporal.lq_consistency,
+    "hf": texture.HighFrequency,
+    "swd": texture.SlicedDistance,
 }
 
 

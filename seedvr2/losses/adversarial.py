@@ -1,4 +1,4 @@
-"""Adversarial losses on paired logits of one clip's real and fake latent; each is one object used by both players.
+"""Adversarial losses on paired logits of one clip's (or token's) real and fake latent; one object serves both players.
 
 To add one, write a class with `generator` and `discriminator` and name it as `gan` in a stage config.
 """

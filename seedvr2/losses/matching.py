@@ -13,7 +13,7 @@ class Comparison(NamedTuple):
 
     fake: Tensor  # (rows, 16) generated latents of all clips
     real: Tensor  # (rows, 16)
-    fake_logits: Tensor  # (B,)
+    fake_logits: Tensor  # (B,), or (L,) with one per token
     real_logits: Tensor  # (B,)
     fake_features: list[Tensor]  # per tap (L, C)
     real_features: list[Tensor]

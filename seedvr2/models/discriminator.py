@@ -3,6 +3,7 @@ three depths.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +52,21 @@ class CriticHead(nn.Module):
         return token + self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(token))))
 
 
+class TokenHead(nn.Module):
+    """An MLP on every token by itself, for one logit per token."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm_in = RMSNorm(dim)
+        self.mlp_in, self.mlp_out = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, plan: WindowPlan) -> Tensor:
+        """tokens: (L, C) -> (L, C)."""
+        return self.mlp_out(F.gelu(self.mlp_in(self.norm_in(tokens))))
+
+
 class Verdict(nn.Module):
-    """Tokens of all heads (B, taps x C) -> logit (B,), never in half precision.
+    """Rows of all heads (B or L, taps x C) -> logits (B or L,), never in half precision.
 
     Neither norm nor projection has a bias: relativistic losses see differences only, so a bias would have zero gradient
     and the optimizer would let it drift.
@@ -69,20 +83,28 @@ class Verdict(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores a clean latent, given its LQ latent and text, with one logit per clip.
+    """Scores a clean latent, given its LQ latent and text, with one logit per clip, or (ours) one per video token.
 
-    taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion to the depth. Raises
-    UserError for taps that do not rise or lie outside the trunk.
+    logits: what has one. taps: block numbers (from 1) that heads read; None places them as in the paper, in proportion
+    to the depth. Raises UserError for taps that do not rise or lie outside the trunk.
     """
 
-    def __init__(self, *, trunk: Callable[[], Trunk], taps: Sequence[int] | None = None):
+    def __init__(
+        self,
+        *,
+        trunk: Callable[[], Trunk],
+        taps: Sequence[int] | None = None,
+        logits: Literal["clip", "token"] = "clip",
+    ):
         super().__init__()
         self.trunk = trunk()
         self.taps = tuple(taps) if taps is not None else proportional_taps(self.trunk.layers)
         if sorted(set(self.taps)) != list(self.taps) or not 1 <= self.taps[0] <= self.taps[-1] <= self.trunk.layers:
             raise UserError(f"taps {self.taps} must be rising block numbers from 1 to {self.trunk.layers}")
-        width = self.trunk.width
-        self.heads = nn.ModuleList(CriticHead(width, self.trunk.heads) for _ in self.taps)
+        width, self.per_token = self.trunk.width, logits == "token"
+        self.heads = nn.ModuleList(
+            TokenHead(width) if self.per_token else CriticHead(width, self.trunk.heads) for _ in self.taps
+        )
         self.verdict = Verdict(len(self.taps) * width)
 
     def forward(
@@ -93,10 +115,12 @@ class Discriminator(nn.Module):
         txt_shape: Sequence[int] | Tensor,
         timestep: Tensor,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Inputs as the generator's, with the sample in place of the noise -> logits (B,) and tapped features [(L,
-        C)].
+        """Inputs as the generator's, with the sample in place of the noise -> logits (B,), or (L,) with one per token,
+        and tapped features [(L, C)].
         """
         _, tapped, _, _, plan = self.trunk(vid, txt, vid_shape, txt_shape, timestep, taps=self.taps)
         scores = torch.cat([head(x, plan) for head, x in zip(self.heads, tapped, strict=True)], dim=-1)
         logits = self.verdict(scores)
+        if self.per_token:
+            logits = self.trunk.leave(plan, logits[:, None]).squeeze(-1)
         return logits, [self.trunk.leave(plan, x) for x in tapped]

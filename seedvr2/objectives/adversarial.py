@@ -135,7 +135,9 @@ class AdversarialPostTraining:
         return in_one_step(self.generator, condition, noise)
 
     def judge(self, clips: list[Tensor], condition: Condition, timesteps: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits in fp32 (B,) and tapped features of clean clips; the timestep is only an input, no noise is added."""
+        """Logits in fp32, (B,) or (L,) per token, and tapped features of clean clips; the timestep is only an input, no
+        noise is added.
+        """
         logits, features = run(self.discriminator, clips, condition, timesteps)
         return logits.float(), features
 

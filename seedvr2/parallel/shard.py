@@ -15,13 +15,13 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from seedvr2.models.block import MMBlock
-from seedvr2.models.discriminator import CriticHead, Verdict
+from seedvr2.models.discriminator import CriticHead, TokenHead, Verdict
 from seedvr2.parallel.mesh import Mesh
 from seedvr2.parallel.sequence import split_sequence
 
 # The last block hands its text on as it came; nothing here changes a block's output in place.
 warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-UNITS = (MMBlock, CriticHead)  # sharded one by one
+UNITS = (MMBlock, CriticHead, TokenHead)  # sharded one by one
 PRECISE = (Verdict,)  # stay in fp32: penalties live in differences that bf16 would round away
 KEPT = {
     "all_to_all_single",  # of both exchanges around attention

@@ -19,7 +19,9 @@ class _Landing(NamedTuple):
 
 def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """The tensor on a device."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def landed(frames: Iterable[torch.Tensor | None], *, late: int) -> Iterator[torch.Tensor | None]:

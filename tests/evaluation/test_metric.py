@@ -111,7 +111,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_a_repeated_one_made_
 
 def test_every_metric_forgets_the_clip_before(clip):
     metrics, _ = make_metrics(
-        ["psnr", "ssim_y", "vmaf", "warp_error", "boundary_jump", "color_drift", "lq_consistency"]
+        ["psnr", "ssim_y", "vmaf", "warp_error", "boundary_jump", "color_drift", "lq_consistency", "hf", "swd"]
     )
     lq = clip[:, ::4, ::4]
 

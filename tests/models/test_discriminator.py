@@ -53,6 +53,20 @@ def test_logits_stay_in_full_precision_under_autocast(discriminator, make_inputs
     assert logits.dtype == torch.float32
 
 
+def test_with_token_logits_every_token_of_every_clip_has_one_of_its_own(make_trunk, make_inputs):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Discriminator(trunk=functools.partial(make_trunk, "3b", layers=4), logits="token")
+    vid, txt, sizes, lengths, when = make_inputs([(3, 8, 12), (1, 4, 4)], [4, 3])
+    logits, features = network(vid, txt, sizes, lengths, when)
+    assert logits.shape == (len(features[0]),) == (3 * 4 * 6 + 1 * 2 * 2,)
+    rows = 3 * 8 * 12
+    second, _ = network(vid[rows:], txt[4:], sizes[1:], lengths[1:], when[1:])
+    torch.testing.assert_close(logits[-4:], second, atol=1e-5, rtol=1e-4)
+    (logits * torch.randn_like(logits)).sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
+
+
 @pytest.mark.parametrize("taps", [(0, 1), (2, 2), (3, 1), (1, 5)])
 def test_taps_outside_the_network_or_out_of_order_are_refused(make_trunk, taps):
     with pytest.raises(UserError, match="taps"):

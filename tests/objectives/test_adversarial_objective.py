@@ -15,6 +15,14 @@ from seedvr2.objectives.restoration import ConditionNoise
 from seedvr2.optim.trainee import frozen
 
 
+def filled(network: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """The network with random weights."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
+    return network
+
+
 class Silent(RpGAN):
     """RpGAN with one player's loss switched off."""
 
@@ -240,10 +248,22 @@ def test_discriminator_starts_from_the_base_and_not_from_the_newest_generator(ma
     assert recorder.asked == [("generator",), ("prompts",), ("base/generator", "initial/generator")]
 
 
-def test_real_networks_take_a_step(make, make_batch, make_generator, make_trunk):
+def test_logits_per_token_of_clips_of_several_sizes_are_compared_with_their_own(make, make_batch, make_trunk):
+    def discriminator():
+        return filled(Discriminator(trunk=functools.partial(make_trunk, "3b"), logits="token"), 0)
+
+    _, plain = make(discriminator=discriminator, sigma=0.0, r1=0.0, r2=0.0).discriminator_loss(make_batch())
+    assert plain["r1"] < 1e-10  # a shift by one token would compare tokens with others
+    assert plain["r2"] < 1e-10
+    _, shaken = make(discriminator=discriminator).discriminator_loss(make_batch())
+    assert min(shaken["r1"], shaken["r2"], abs(shaken["margin"])) > 1e-6
+
+
+@pytest.mark.parametrize("logits", ["clip", "token"])
+def test_real_networks_take_a_step(make, make_batch, make_generator, make_trunk, logits):
     objective = make(
         generator=lambda: make_generator("3b"),
-        discriminator=lambda: Discriminator(trunk=functools.partial(make_trunk, "3b")),
+        discriminator=lambda: Discriminator(trunk=functools.partial(make_trunk, "3b"), logits=logits),
         ema=0.9,
     )
     before = [p.clone() for p in (*objective.generator.parameters(), *objective.discriminator.parameters())]
