@@ -54,7 +54,8 @@ class Run:
             return None, None
         last = source.last(frames, host=self.tiling.host)
         before = self.history.before(layer, clip_of(last, 1), frames)
-        at_hand = source.norm is not None and not self.tiling.host
+        # with little memory they are computed again rather than kept beside those that the history keeps
+        at_hand = source.norm is not None and self.tiling.workspace is None and not self.tiling.host
         return None if before is None else frames_of(before), last if at_hand else None
 
 
