@@ -1,6 +1,7 @@
 """The inference path of the VAE gives what the plain one gives, for all ways, tilings, chunks and starts of a clip."""
 
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.released_vae import vae_from_released
@@ -190,6 +193,36 @@ def test_the_ladder_ends():
         steps.append(step)
     assert tuple(steps) == LADDER
     assert smaller(Tiling(workspace=12345)) is not None
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of tensors made within that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor) and (storage := tensor.untyped_storage())._cdata not in self.sizes:
+                self.sizes[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.sizes.pop, storage._cdata)
+        self.most = max(self.most, sum(self.sizes.values()))
+        return made
+
+
+def test_each_step_to_smaller_tilings_keeps_less_alive():
+    with torch.device("meta"):
+        fast, z = InferenceVAE(VideoVAE([16, 32, 64, 64], 1, groups=4)), torch.empty(1, 16, 2, 16, 16)
+    found = []
+    for tiling in (Tiling(), Tiling(2**19), Tiling(2**19, frames=2), Tiling(2**19, frames=1)):
+        fast.tiling, history = tiling, Carry()
+        with Alive() as alive:
+            fast.decode(z, history)
+        found.append(alive.most)
+    assert found == sorted(set(found), reverse=True)
 
 
 def test_strips_hold_no_whole_activation(vae, monkeypatch):

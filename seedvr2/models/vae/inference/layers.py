@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from seedvr2.models.vae.blocks import Downsample, FrameAttention, FrameNorm, MidBlock, ResBlock
 from seedvr2.models.vae.causal import CausalConv3d
+from seedvr2.models.vae.decoder import UpBlock
 from seedvr2.models.vae.encoder import DownBlock
 from seedvr2.models.vae.inference.norm import Source
 from seedvr2.models.vae.inference.strips import Reach, Run, causal, convolve
+from seedvr2.models.vae.inference.upsampling import FoldedUpsample
 
 Layer = Callable[[Tensor, Run], Tensor]
 
@@ -73,6 +75,12 @@ def down_block(block: DownBlock) -> list[Layer]:
     """The layers of a stage of the encoder."""
     resnets = [partial(res_block, resnet) for resnet in block.resnets]
     return resnets + [partial(downsample, layer) for layer in block.downsamplers]
+
+
+def up_block(block: UpBlock, folded: FoldedUpsample | None) -> list[Layer]:
+    """The layers of a stage of the decoder, the up-sampling last if there is one."""
+    resnets = [partial(res_block, resnet) for resnet in block.resnets]
+    return resnets + [partial(folded, layer.conv) for layer in block.upsamplers]
 
 
 def mid_block(block: MidBlock) -> list[Layer]:

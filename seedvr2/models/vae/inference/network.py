@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from seedvr2.models.vae.autoencoder import Posterior, VideoVAE, check_frames, check_latents, posterior_of
 from seedvr2.models.vae.blocks import clip_of, frames_of
 from seedvr2.models.vae.causal import Carry, Fresh, History
-from seedvr2.models.vae.inference.layers import Layer, causal_conv, down_block, mid_block, output, res_block
+from seedvr2.models.vae.inference.layers import Layer, causal_conv, down_block, mid_block, output, up_block
 from seedvr2.models.vae.inference.strips import Run
 from seedvr2.models.vae.inference.tiling import FASTEST, Tiling
 from seedvr2.models.vae.inference.upsampling import FoldedUpsample
+
+Stage = tuple[int, list[Layer]]  # frames at the end for each that goes in, and the layers
 
 
 class InferenceVAE(nn.Module):
@@ -42,52 +44,52 @@ class InferenceVAE(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor, history: History | None = None) -> Posterior:
         """As `VideoVAE.encode`, of one clip."""
-        history = Fresh() if history is None else history
-        encoder = self.encoder
-        is_start = history.is_start(encoder.conv_in)
+        encoder, run = self.encoder, self._run(history)
+        is_start = run.history.is_start(encoder.conv_in)
         check_frames(x, starts_clip=is_start)
         first, *others = encoder.down_blocks
         at_full_size = [partial(causal_conv, encoder.conv_in), *down_block(first)]
         later = [layer for block in others for layer in down_block(block)] + mid_block(encoder.mid_block)
         later.append(partial(output, encoder.conv_norm_out, encoder.conv_out))
-        run = Run(history, self.tiling, self.ways)
-        made = _through(later, self._in_flight(at_full_size, [_frames(x)], run, is_start=is_start), run)
+        made = _through(later, self._in_flight([(1, at_full_size)], [_frames(x)], run, is_start=is_start), run)
         return posterior_of(clip_of(made, 1))
 
     @torch.no_grad()
     def decode(self, z: Tensor, history: History | None = None) -> Tensor:
         """As `VideoVAE.decode`, of one clip."""
         check_latents(z, self.latent_channels)
-        decoder = self.decoder
-        squeezed = history is None and self.squeeze_images and z.shape[2] == 1
-        history = Fresh() if history is None else history
-        is_start = history.is_start(decoder.conv_in)
-        before, at_full_rate = [partial(causal_conv, decoder.conv_in), *mid_block(decoder.mid_block)], []
-        for block, folded in zip_longest(decoder.up_blocks, self.folded):
-            layers = [partial(res_block, resnet) for resnet in block.resnets]
-            layers += [partial(folded, upsample.conv) for upsample in block.upsamplers]
-            (before if folded is not None and folded.times == 2 else at_full_rate).extend(layers)
-        at_full_rate.append(partial(output, decoder.conv_norm_out, decoder.conv_out))
-        run = Run(history, self.tiling, self.ways)
-        made = self._in_flight(at_full_rate, [_through(before, _frames(z), run)], run, is_start=is_start)
-        frames = clip_of(made, 1)
-        return frames.squeeze(2) if squeezed else frames
+        decoder, run = self.decoder, self._run(history)
+        is_start = run.history.is_start(decoder.conv_in)
+        blocks = [up_block(*both) for both in zip_longest(decoder.up_blocks, self.folded)]
+        *resnets, upsample = blocks[1]
+        before = [partial(causal_conv, decoder.conv_in), *mid_block(decoder.mid_block), *blocks[0], *resnets]
+        at_full_rate = [*blocks[2], *blocks[3], partial(output, decoder.conv_norm_out, decoder.conv_out)]
+        stages = [(2, [upsample]), (1, at_full_rate)]
+        frames = clip_of(self._in_flight(stages, [_through(before, _frames(z), run)], run, is_start=is_start), 1)
+        return frames.squeeze(2) if history is None and self.squeeze_images and z.shape[2] == 1 else frames
 
-    def _in_flight(self, layers: list[Layer], given: list[Tensor], run: Run, *, is_start: bool) -> Tensor:
-        """Frames (T, C, H, W), the only item of `given` and freed when they are used, through layers that keep their
-        number, as many at once as the tiling says.
+    def _run(self, history: History | None) -> Run:
+        is_whole = history is None or isinstance(history, Fresh)
+        if is_whole:
+            history = Fresh() if self.tiling.frames is None else Carry()
+        return Run(history, self.tiling, self.ways)
+
+    def _in_flight(self, stages: list[Stage], given: list[Tensor], run: Run, *, is_start: bool) -> Tensor:
+        """Frames (T, C, H, W) through stages, as many at once as the tiling says.
+
+        They are the only item of `given`, and freed when they are used.
         """
-        size = self.tiling.frames
-        if size is not None and len(given[0]) > size and isinstance(run.history, Carry | Fresh):
-            if isinstance(run.history, Fresh):
-                run = Run(Carry(), self.tiling, self.ways)
-            x = given.pop()
+        (frames, layers), *later = stages
+        if self.tiling.frames is not None and isinstance(run.history, Carry):
+            x, size = given.pop(), max(1, self.tiling.frames // frames)
             first = size + is_start  # so that frames meet in the same groups, however long the chunks are
             given += [x[:first], *(x[first:].split(size) if len(x) > first else ())]
             del x
         made = []
         while given:
-            made.append(_through(layers, given.pop(0), run))
+            parts = [_through(layers, given.pop(0), run)]
+            more = self._in_flight(later, parts, run, is_start=is_start and not made) if later else parts.pop()
+            made.append(more)
         return made[0] if len(made) == 1 else torch.cat(made)
 
 

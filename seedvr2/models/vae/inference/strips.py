@@ -55,7 +55,8 @@ class Run:
         host = self.tiling.host and isinstance(self.history, Carry)  # others may pass it on between devices
         last = source.last(frames, host=host)
         before = self.history.before(layer, clip_of(last, 1), frames)
-        at_hand = source.norm is not None and not host
+        # with little memory they are computed again rather than kept beside those that the history keeps
+        at_hand = source.norm is not None and self.tiling.workspace is None and not host
         return None if before is None else frames_of(before), last if at_hand else None
 
 
