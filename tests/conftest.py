@@ -3,6 +3,7 @@
 import functools
 import json
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from seedvr2.models.released import dit_from_released
 from seedvr2.models.rope import JointRope, VideoRope
 from seedvr2.models.windows import adaptive_window
 
-torch.set_num_threads(1)  # the networks here are so small that a second thread only waits
+# The networks here are so small that a second thread only waits; and commands that tests start must round alike.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 ASSETS = Path(__file__).parent / "assets"
 
