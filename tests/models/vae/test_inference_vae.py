@@ -17,8 +17,9 @@ from seedvr2.models.released_vae import vae_from_released
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling, smaller
-from seedvr2.models.vae.inference.ways import WAYS, Kernel
+from seedvr2.models.vae.inference.ways import WAYS, Kernel, usual_way
 from seedvr2.models.vae.reach import look_back
+from seedvr2.tracing import standing_for
 
 GOLDEN = Path(__file__).parents[2] / "assets" / "vae_small.safetensors"
 STRIPS = Tiling(workspace=1)
@@ -118,6 +119,16 @@ def test_a_call_can_be_repeated_with_a_copy_of_its_history(vae):
     once = fast.decode(z[:, :, 2:], history)
     fast.tiling = smaller(fast.tiling)
     torch.testing.assert_close(fast.decode(z[:, :, 2:], kept), once, **EXACT)
+
+
+def test_the_meta_device_takes_the_way_of_the_device_it_stands_for(vae):
+    weight, meta = vae.decoder.conv_in.weight, torch.device("meta")
+    with standing_for("cpu"):
+        assert usual_way(weight.to(meta)) == usual_way(weight)
+        assert Tiling().rows(1 << 20, meta) == Tiling().rows(1 << 20, torch.device("cpu"))
+    with standing_for("cuda"):
+        assert usual_way(weight.to(meta)) != usual_way(weight)
+        assert Tiling().rows(1 << 20, meta) != Tiling().rows(1 << 20, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("chunk", [1, 2])

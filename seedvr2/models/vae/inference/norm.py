@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.vae.blocks import FrameNorm
+from seedvr2.tracing import kind_of
 
 _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
 
@@ -15,7 +16,7 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
     They are at least float32.
     """
     height, width = frames.shape[2:]
-    rows = height if frames.device.type == "cuda" else max(1, _PIXELS // width)
+    rows = height if kind_of(frames.device) == "cuda" else max(1, _PIXELS // width)
     pieces = frames.split(rows, dim=2)
     found = [[_moments(frame) for frame in piece.split(1)] for piece in pieces]
     mean, var = (torch.stack([torch.stack([pair[i] for pair in row]) for row in found]) for i in range(2))
@@ -29,7 +30,7 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
 def _moments(frame: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (C,) of each channel of (1, C, H, W)."""
     dtype = torch.promote_types(frame.dtype, torch.float32)
-    if frame.device.type in ("cpu", "cuda"):  # in one pass, without a copy
+    if kind_of(frame.device) in ("cpu", "cuda"):  # in one pass, without a copy
         kept = frame.new_zeros(2, frame.shape[1], dtype=dtype)
         return torch.batch_norm_update_stats(frame, kept[0], kept[1], 0.0)
     var, mean = torch.var_mean(frame.to(dtype), dim=(0, 2, 3), correction=0)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from seedvr2.tracing import kind_of
+
 _CACHE = 24 * 2**20  # what a strip and its results may take on a CPU, so that they stay in its cache
 _LEAST_ROWS = 8  # of a strip by default: each needs two more
 _DEVICE = 2**30
@@ -29,7 +31,7 @@ class Tiling:
         """Rows of a strip if each takes `row` bytes."""
         if self.workspace is not None:
             return max(2, self.workspace // row - 2)
-        if device.type == "cpu":
+        if kind_of(device) == "cpu":
             return max(_LEAST_ROWS, _CACHE // row - 2)
         return max(_LEAST_ROWS, _DEVICE // row - 2)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.vae.blocks import clip_of, frames_of
+from seedvr2.tracing import kind_of
 
 WAYS = ("volume", "frames", "pairs")
 
@@ -106,7 +107,7 @@ class Kernel:
 
 def usual_way(weight: Tensor) -> str:
     """The way for the device on which `weight` lies, by measurements on a CPU; for GPUs there are none yet."""
-    return "pairs" if weight.device.type == "cpu" else "volume"
+    return "pairs" if kind_of(weight.device) == "cpu" else "volume"
 
 
 def fastest_way(weight: Tensor, bias: Tensor, window: Tensor, **settings) -> str:
