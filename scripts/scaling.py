@@ -3,23 +3,13 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from charts import Line, draw
 
 from seedvr2.io.files import whole
 
 IN_FRAMES, IN_PIXELS, IN_MEMORY = 0.05, 0.15, 0.05  # largest relative deviations
-WIDTH, HEIGHT, EDGE = 420, 300, 56  # of a chart, and its margin
-COLORS = ("#1b6ca8", "#c8553d", "#3a7d44", "#8a5a9e", "#b58900", "#444444")
-
-
-class Line(NamedTuple):
-    """Measured points of one setting, in the order of x."""
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
 
 
 def report_scaling(rows: Sequence[dict], path: Path) -> list[str]:
@@ -33,7 +23,7 @@ def report_scaling(rows: Sequence[dict], path: Path) -> list[str]:
     charts = [("seconds over frames", over_frames), ("seconds over megapixels", over_pixels)]
     charts += [("peak memory in GB over frames", memory)]
     with whole(path) as temporary:
-        temporary.write_text(_svg(charts))
+        temporary.write_text(draw(charts))
     found = [_verdict("time is linear in frames", line, from_line(line), IN_FRAMES) for line in over_frames]
     found += [_verdict("time is linear in pixels", line, from_ratio(line), IN_PIXELS) for line in over_pixels]
     found += [_verdict("memory is flat from one window on", line, from_flat(line), IN_MEMORY) for line in filled]
@@ -83,35 +73,3 @@ def _lines(rows: Sequence[dict], x: str, fixed: str, y: str, unit: float = 1.0) 
         if len(points) > 1:
             found.append(Line(label, *map(list, zip(*points, strict=True))))
     return found
-
-
-def _svg(charts: list[tuple[str, list[Line]]]) -> str:
-    rows = max((len(lines) for _, lines in charts), default=0)
-    height = HEIGHT + 16 * rows + EDGE
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * len(charts)}" height="{height}"']
-    parts += ['font-family="sans-serif" font-size="11">', '<rect width="100%" height="100%" fill="white"/>']
-    for number, (title, lines) in enumerate(charts):
-        parts += [f'<g transform="translate({number * WIDTH},0)">', *_chart(title, lines), "</g>"]
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _chart(title: str, lines: list[Line]) -> list[str]:
-    most_x = max((max(line.x) for line in lines), default=1.0)
-    most_y = max((max(line.y) for line in lines), default=1.0)
-
-    def at(x: float, y: float) -> str:
-        return f"{EDGE + x / most_x * (WIDTH - 1.5 * EDGE):.1f},{HEIGHT - y / most_y * (HEIGHT - EDGE):.1f}"
-
-    parts = [f'<text x="{EDGE}" y="20" font-size="13">{title}</text>']
-    parts += [f'<path d="M{at(0, most_y)} L{at(0, 0)} L{at(most_x, 0)}" fill="none" stroke="#999"/>']
-    for share in (0, 0.5, 1):
-        (left, top), (x, _) = at(0, share * most_y).split(","), at(share * most_x, 0).split(",")
-        parts += [f'<text x="{float(left) - 6}" y="{top}" text-anchor="end">{share * most_y:.3g}</text>']
-        parts += [f'<text x="{x}" y="{HEIGHT + 16}" text-anchor="middle">{share * most_x:.3g}</text>']
-    for number, line in enumerate(lines):
-        color = COLORS[number % len(COLORS)]
-        points = [at(x, y) for x, y in zip(line.x, line.y, strict=True)]
-        parts += [f'<path d="M{" L".join(points)}" fill="none" stroke="{color}"/>']
-        parts += [f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3" fill="{color}"/>' for p in points]
-        parts += [f'<text x="{EDGE}" y="{HEIGHT + 36 + 16 * number}" fill="{color}">{line.label}</text>']
-    return parts

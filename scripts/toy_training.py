@@ -34,8 +34,7 @@ from seedvr2.objectives.restoration import packed_field, plain_condition
 from seedvr2.randomness import Draws, Key, numpy_generator
 from seedvr2.restore.stages import finished_stages
 from seedvr2.training.catalogue import Catalogue
-from seedvr2.training.feed import latent_scale
-from seedvr2.training.weights import load_network
+from seedvr2.training.weights import latent_scale, load_network
 
 ROOT = Path(__file__).resolve().parents[1]
 VAE = ROOT / "seedvr2" / "assets" / "tiny" / "vae.safetensors"

@@ -6,6 +6,7 @@ with the next clip; what it found is in OUT/report.{html,md,csv,json}.
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -38,7 +39,7 @@ from seedvr2.restore.search import find_model
 from seedvr2.restore.shot import COLOR_FIXES
 
 COMMAND = "python -m seedvr2.eval"
-SWEPT = ("steps", "seed", "window")
+SWEPT = {"steps": int, "seed": int, "window": int, "fidelity": float}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -120,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("--steps", type=int, help="generator calls per window, for multi-step models")
     model.add_argument("--cfg", type=float, help="guidance of multi-step models (default: the model's)")
     model.add_argument("--cfg-rescale", type=float, help="share of the guided spread that is taken back (default 0)")
+    model.add_argument("--fidelity", type=float, help="0 (vivid) to 1 (faithful), for models with two ends")
     model.add_argument("--window", type=int, help="frames restored together, 4k + 1")
     model.add_argument("--seed", type=int, default=0, help="of the noise, and of metrics that sample (default 0)")
     model.add_argument("--color-fix", choices=tuple(COLOR_FIXES), default="none", help="default none, as in the paper")
@@ -180,7 +182,7 @@ def fitted(bench: Bench, entries: Sequence[Entry], arguments: argparse.Namespace
 
 def models(arguments: argparse.Namespace) -> list[tuple[str, tuple[Choice, Mapping]]]:
     """The models to run by the name of their method, each with its choice and the swept setting."""
-    names = ("models", "seed", "window", "steps", "cfg", "cfg_rescale", "color_fix", "device", "dtype")
+    names = ("models", "seed", "window", "steps", "cfg", "cfg_rescale", "fidelity", "color_fix", "device", "dtype")
     base = {name: getattr(arguments, name) for name in names}
     named = _named(arguments.model, "model")
     if arguments.sweep is None:
@@ -189,9 +191,10 @@ def models(arguments: argparse.Namespace) -> list[tuple[str, tuple[Choice, Mappi
         raise UserError(f"--sweep {arguments.sweep} has no model to run; give --model too")
     setting, _, listed = arguments.sweep.partition("=")
     values = listed.split(",")
-    if setting not in SWEPT or not all(value.isascii() and value.isdigit() for value in values):
+    pattern = r"\d*\.?\d+" if SWEPT.get(setting) is float else r"\d+"
+    if setting not in SWEPT or not all(re.fullmatch(pattern, value, re.ASCII) for value in values):
         raise UserError(f"--sweep {arguments.sweep} is not understood; write for instance steps=1,2,4,8,50")
-    numbers = list(dict.fromkeys(map(int, values)))
+    numbers = list(dict.fromkeys(map(SWEPT[setting], values)))
     return [
         (f"{name} {setting}={number}", (Choice(**{**base, "model": value, setting: number}), {setting: number}))
         for name, value in named.items()

@@ -164,6 +164,8 @@ def test_without_lq_a_frozen_one_is_made_and_named(run, tmp_path):
         (["--data-root", "."], "--data-root ."),
         (["--sweep", "steps=1"], "--model"),
         (["--model", "tiny", "--sweep", "steps=a"], "steps=a"),
+        (["--model", "tiny", "--sweep", "steps=0.5"], "steps=0.5"),
+        (["--model", "tiny", "--sweep", "fidelity=2"], "--fidelity 2"),
         (["--pred", "bicubic=made"], "bicubic"),
         (["--pred", "absent"], "absent"),
         (["scale=nonsense"], "nonsense"),

@@ -44,7 +44,8 @@ class Spread:
 class Autoencoding:
     """Reconstruct clips from a sampled posterior; clips of a step have one size.
 
-    start: what a fresh VAE does at first (see `models/vae/start.py`); no effect on weights from a file.
+    start: what a fresh VAE does at first (see `models/vae/start.py`); no effect on weights from a file. learns: the
+    whole VAE, or only the decoder of an existing one, so that its latents and their scale stay what they are.
     perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
     adversarial_start: share of the stage after which the adversarial loss joins.
     """
@@ -61,6 +62,7 @@ class Autoencoding:
         max_norm: float | None = 1.0,
         ema: float | None = 0.999,
         start: Literal["codec", "random"] = "codec",
+        learns: Literal["all", "decoder"] = "all",
         kl: float = 1e-4,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -70,7 +72,14 @@ class Autoencoding:
         adversarial_start: float = 0.8,
     ):
         self.recipe = vae
-        self.vae = build("vae", vae, weights.find("vae"), start=start_as_codec if start == "codec" else None)
+        path = weights.find("vae")
+        self.scale = None
+        if learns == "decoder":
+            path = weights.require("vae", purpose="a decoder is trained for the encoder of an existing VAE")
+            self.scale = weights.latent_scale(path)
+        self.vae = build("vae", vae, path, start=start_as_codec if start == "codec" else None)
+        if learns == "decoder":
+            self.vae.encoder.requires_grad_(False)
         self.critic_start = round(adversarial_start * iterations)
         shared = {"schedule": schedule, "max_norm": max_norm}
         self.student = Trainee({"vae": self.vae}, optimizer=optim, total=iterations, ema=ema, **shared)
@@ -152,4 +161,4 @@ class Autoencoding:
 
     def export(self) -> dict[str, Exported]:
         """The averaged VAE and its latent scale."""
-        return {"vae": Exported(self.vae, self.recipe, {"scale": self.spread.scale()})}
+        return {"vae": Exported(self.vae, self.recipe, {"scale": self.scale or self.spread.scale()})}

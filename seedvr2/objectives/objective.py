@@ -40,6 +40,9 @@ class Weights(Protocol):
     def require(self, *names: str, purpose: str) -> Path:
         """The same, but a clear error if there is none."""
 
+    def latent_scale(self, path: Path) -> float:
+        """Factor that a VAE's file gives its latents."""
+
 
 class Exported(NamedTuple):
     """A network to write to a file, the recipe to build it again, and facts its users need."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from seedvr2.restore.models import Adapters, heads_of, load_model
 from seedvr2.restore.placement import Placement
 from seedvr2.restore.plan.settings import Settings, ladder
 from seedvr2.restore.recovery import Retreat, SteadyCodec, SteadyGenerator
-from seedvr2.restore.search import WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
+from seedvr2.restore.search import FAITHFUL_FILE, WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import TIME
 
@@ -43,6 +44,7 @@ class Choice(NamedTuple):
     steps: int | None = None
     cfg: float | None = None
     cfg_rescale: float | None = None
+    fidelity: float | None = None
     color_fix: str | None = None
     posterior: str = "sample"
     device: str | None = None
@@ -98,6 +100,7 @@ def decide(choice: Choice) -> Decided:
         raise UserError(f"there is no precision {choice.dtype}; use one of {', '.join(DTYPES)}")
     device = pick_device(choice.device)
     files = find_model(choice.model, has_gpu=device.type != "cpu", models=choice.models)
+    files = with_fidelity(files, choice.fidelity)
     if choice.vae not in VAES:
         raise UserError(f"there is no way {choice.vae} of the autoencoder; use one of {', '.join(VAES)}")
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)
@@ -128,6 +131,7 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
     calls = "1 step" if steps == 1 else f"{steps} steps"
     calls += "" if cfg == 1 else f" with guidance {cfg:g}"
     precision = f"{dtype} because {reason}" if reason else dtype
+    calls += "" if files.faithful is None else f", fidelity {files.fidelity:g}"
     how = f"{precision}, {calls}, seed {choice.seed}, colour fix {color_fix}"
     events.say(f"model {files.name} ({files.origin}) on {device}, {how}", event="model")
     if adapters is not None:
@@ -160,6 +164,7 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
         **values,
     )
     facts = {"name": files.name, "origin": files.origin, "hash": hashed}
+    facts |= {} if files.faithful is None else {"fidelity": files.fidelity}
     facts["sha256"] = dict(zip((path.name for path in files.paths), hashes, strict=True))
     facts |= {**values, "cfg": cfg, "cfg_rescale": cfg_rescale}
     facts |= {"posterior": choice.posterior, "dtype": dtype, "weights": choice.weights, "vae": choice.vae}
@@ -212,6 +217,20 @@ def chosen_adapters(choice: Choice) -> Adapters | None:
     if strength is not None and not math.isfinite(strength):
         raise UserError(f"--lora-strength {strength} makes no sense; give a number, usually from 0 to 1")
     return None if choice.lora is None else Adapters(choice.lora, strength)
+
+
+def with_fidelity(files: ModelFiles, asked: float | None) -> ModelFiles:
+    """The files with the fidelity asked for; raises UserError for a model without two ends, or a number outside."""
+    if asked is None:
+        return files
+    if files.faithful is None:
+        raise UserError(
+            f"--fidelity {asked:g} needs a model with two generators, and {files.name} has one; leave it out, or put "
+            f"{FAITHFUL_FILE} beside its generator"
+        )
+    if not 0 <= asked <= 1:
+        raise UserError(f"--fidelity {asked:g} makes no sense; give a number from 0 (vivid) to 1 (faithful)")
+    return replace(files, fidelity=float(asked))
 
 
 def step_count(asked: int | None, files: ModelFiles) -> int:

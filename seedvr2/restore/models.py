@@ -102,7 +102,27 @@ def _load_own(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, list[torc
             raise UserError(f"{path} holds a {type(network).__name__} instead of a {kind.__name__}; use the right file")
         loaded.append(network)
     generator, vae, prompts = loaded
+    if files.faithful is not None:
+        interpolate(generator, files.faithful, files.fidelity)
     return generator, vae, scale, [prompts("positive").detach(), prompts("negative").detach()]
+
+
+@torch.no_grad()
+def interpolate(generator: nn.Module, other: Path, share: float) -> None:
+    """Move the weights of a generator a share of the way to those of another one's file.
+
+    Raises UserError if the two are not of one architecture.
+    """
+    if share == 0:
+        return
+    ends = generator.state_dict(), load_network(other).state_dict()
+    shapes = [{key: value.shape for key, value in end.items()} for end in ends]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"{other} holds a generator of another size, so nothing lies between the two; remove the file")
+    near, far = ends
+    if share < 1:  # else the other one, to the bit
+        far = {key: value.lerp(far[key], share) for key, value in near.items()}
+    generator.load_state_dict(far)
 
 
 def _load_released(files: ModelFiles) -> tuple[nn.Module, nn.Module, float, list[torch.Tensor]]:

@@ -19,6 +19,8 @@ TINY = "tiny"
 BUNDLED = ASSETS / TINY
 GENERATOR_FILE = "generator.safetensors"
 OWN_FILES = ("vae.safetensors", GENERATOR_FILE, "prompts.safetensors")
+FAITHFUL_FILE = "faithful.safetensors"  # beside a generator: the other end of `--fidelity`
+ENDS = ("vivid", "faithful")  # stages of a run whose generators are the two ends
 WEIGHTS_VARIABLE = "SEEDVR2_WEIGHTS"
 CACHE = "the Hugging Face cache"
 OWN_WINDOW = 17  # frames; what the tiny model is trained on
@@ -33,7 +35,8 @@ class ModelFiles:
     origin: in words, where they were found. prompts: of a released model, the embedding of the positive prompt; ours
     holds the negative one as well. released: "3b" or "7b" for released weights, whose format differs from ours. steps:
     sampling steps that the generator is made for, None if it takes any number, and guidance; then `usual_steps` and
-    `cfg` are its defaults. absent: those of the paths, by field, that have to be fetched before they exist.
+    `cfg` are its defaults. faithful: a second generator, and `fidelity` how far towards it the weights go, from 0 to 1.
+    absent: those of the paths, by field, that have to be fetched before they exist.
     """
 
     name: str
@@ -42,6 +45,8 @@ class ModelFiles:
     generator: Path
     prompts: Path
     negative: Path | None = None
+    faithful: Path | None = None
+    fidelity: float = 0.0
     released: str | None = None
     steps: int | None = 1
     usual_steps: int = BASE_STEPS
@@ -54,7 +59,8 @@ class ModelFiles:
     @property
     def paths(self) -> list[Path]:
         """All files."""
-        return [path for path in (self.generator, self.vae, self.prompts, self.negative) if path is not None]
+        paths = self.generator, self.vae, self.prompts, self.negative, self.faithful
+        return [path for path in paths if path is not None]
 
 
 def find_model(name: str | None, *, has_gpu: bool, models: Path | None = None) -> ModelFiles:
@@ -98,7 +104,9 @@ def _named(entry: Entry) -> ModelFiles:
     files = _in_folder(entry.name, entry.folder)
     if entry.folder.parent == ASSETS:
         files = replace(files, origin="bundled")
-    chosen = {"color_fix": entry.color_fix, "window": entry.window}
+    if entry.fidelity is not None and files.faithful is None:
+        raise UserError(f"{entry.name} has a fidelity, but {entry.folder} holds no {FAITHFUL_FILE}; leave the key out")
+    chosen = {"color_fix": entry.color_fix, "window": entry.window, "fidelity": entry.fidelity}
     return replace(files, **{key: value for key, value in chosen.items() if value is not None})
 
 
@@ -163,7 +171,11 @@ def _in_folder(name: str, folder: Path) -> ModelFiles:
             raise UserError(f"there is no {file} for the generator in {home}; copy the one it was trained with there")
     stage = home.parent.name if is_stage else home.name
     origin = f"stage {stage}, {home}" if is_stage else f"from {home}"
-    return ModelFiles(name, origin, *(files[file] for file in OWN_FILES), steps=trained_steps(stage))
+    other = home.parents[1] / ENDS[1] / "final" / GENERATOR_FILE if stage == ENDS[0] else home / FAITHFUL_FILE
+    faithful = other if other.is_file() else None
+    return ModelFiles(
+        name, origin, *(files[file] for file in OWN_FILES), faithful=faithful, steps=trained_steps(stage)
+    )
 
 
 def _in_weights_folder(file: HubFile) -> Path | None:

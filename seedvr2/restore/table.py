@@ -48,11 +48,12 @@ class Entry:
     condition_noise: float = 0.0
     color_fix: str | None = None
     window: int | None = None
+    fidelity: float | None = None
 
 
 KEYS = {field.name for field in fields(Entry)} - {"name"} | {"repository", "revision"}
 NEEDED = ("repository", "files", "family")
-BESIDE_FOLDER = {"folder", "color_fix", "window"}
+BESIDE_FOLDER = {"folder", "color_fix", "window", "fidelity"}
 
 
 def read_table(extra: Path | None = None) -> dict[str, Entry]:
@@ -113,6 +114,7 @@ def _entry(name: str, values: dict, where: Path) -> Entry:
         "color_fix": (lambda v: isinstance(v, str) and v in COLOR_FIXES, f"use one of {', '.join(COLOR_FIXES)}"),
         "window": (lambda v: _is_number(v, int) and v >= 1 and v % 4 == 1, "give 4k + 1 frames"),
         "folder": (lambda v: isinstance(v, Path), "write a path"),
+        "fidelity": (lambda v: _is_number(v) and 0 <= v <= 1, "give a number from 0 (vivid) to 1 (faithful)"),
         "files": (_is_table, f"name the files of {', '.join(ROLES)}"),
     }
     for key in values:
@@ -123,6 +125,8 @@ def _entry(name: str, values: dict, where: Path) -> Entry:
         if beside := sorted(set(values) - BESIDE_FOLDER):
             raise wrong(beside[0], "an entry with a folder has no such key")
         return Entry(name, **values)
+    if "fidelity" in values:
+        raise wrong("fidelity", "only a folder with two generators has one")
     if missing := [key for key in NEEDED if key not in values]:
         raise UserError(f"{where}: {name} lacks {missing[0]!r}; give {', '.join(NEEDED)}, or a folder")
     if values.get("cfg", 1) != 1 and not values.get("multi_step", False):

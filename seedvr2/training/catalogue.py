@@ -5,7 +5,7 @@ from pathlib import Path
 
 from seedvr2.errors import UserError
 from seedvr2.models.weight_files import present
-from seedvr2.training.weights import POSITIVE
+from seedvr2.training.weights import POSITIVE, latent_scale
 
 NETWORKS = ("generator", "teacher", "discriminator", "prompts", "vae")
 RELEASED_VAE = "ema_vae.pth"
@@ -44,6 +44,10 @@ class Catalogue:
     def _add(self, stage: str, files: Mapping[str, Path]) -> None:
         for name, path in files.items():
             self.files[name] = self.files[f"{stage}/{name}"] = path
+
+    def latent_scale(self, path: Path) -> float:
+        """Factor that a VAE's file gives its latents."""
+        return latent_scale(path)
 
     def find(self, *names: str) -> Path | None:
         """First file among names like `generator` (the newest) or `base/generator` (of one stage), or None."""

@@ -1,7 +1,6 @@
 """Feeds: what an objective eats, as micro-batches per step. Pixels for the VAE, latents for everything else."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from seedvr2.data.batch import Batch, Size
 from seedvr2.data.loader import Failures, batches
 from seedvr2.data.pairs import Pair, Pairs
 from seedvr2.errors import UserError
-from seedvr2.models.codec import RELEASED_SCALE, LatentCodec
+from seedvr2.models.codec import LatentCodec
 from seedvr2.models.patch import token_sizes
 from seedvr2.models.vae.autoencoder import SPACE, TIME, Posterior
 from seedvr2.objectives.objective import Recipe, Weights
@@ -18,7 +17,7 @@ from seedvr2.parallel.history import SplitCodec
 from seedvr2.randomness import Draws, Key, seed_of, torch_generator
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.latent_cache import LatentCache, origin
-from seedvr2.training.weights import find_metadata
+from seedvr2.training.weights import latent_scale
 
 PREVIEWS = 4
 CHUNK = 2  # latent frames in a pass through the VAE
@@ -208,12 +207,6 @@ def fresh_clips(
         clean_only=clean_only,
         failures=feed.failures,
     )
-
-
-def latent_scale(path: Path) -> float:
-    """Latent scale of a VAE file: its own if training measured one, else the released 0.9152."""
-    facts = find_metadata(path) if path.suffix == ".safetensors" else None
-    return (facts or {}).get("scale", RELEASED_SCALE)
 
 
 def my_positions(feed: PixelFeed | LatentFeed, step: int) -> range:

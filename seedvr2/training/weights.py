@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.io.files import whole
+from seedvr2.models.codec import RELEASED_SCALE
 from seedvr2.models.released import load_released, to_released
 from seedvr2.models.weight_files import present, read_embedding, read_state_dict
 from seedvr2.objectives.objective import Exported
@@ -86,6 +87,12 @@ def find_metadata(path: Path) -> dict | None:
     if not isinstance(facts, dict | None):
         raise UserError(f"weights file {str(path)!r} has a recipe that is no table: export it again")
     return facts
+
+
+def latent_scale(path: Path) -> float:
+    """Latent scale of a VAE file: its own if training measured one, else the released 0.9152."""
+    facts = find_metadata(path) if path.suffix == ".safetensors" else None
+    return (facts or {}).get("scale", RELEASED_SCALE)
 
 
 def outline(path: Path) -> nn.Module:

@@ -123,6 +123,22 @@ def test_a_fresh_vae_starts_as_a_codec_and_a_trained_one_is_left_alone(make):
     assert all(block.conv2.weight.any() for block in loud.vae.modules() if isinstance(block, ResBlock))
 
 
+def test_a_decoder_learns_for_the_latents_of_an_existing_vae(make, recorder):
+    recorder.latent_scale = lambda path: 1.25
+    objective = make(learns="decoder")
+    before = {name: value.clone() for name, value in objective.vae.state_dict().items()}
+    for _ in range(2):
+        objective.step([clips()])
+    with objective.averaged():
+        (exported,) = objective.export().values()
+        after = exported.network.state_dict()
+        changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert exported.facts["scale"] == 1.25
+    assert changed
+    assert {name.split(".")[0] for name in changed} == {"decoder"}
+    assert recorder.asked == [("vae",)]
+
+
 def test_scale_brings_latents_to_unit_deviation(make):
     objective = make(critic=None)
     with torch.no_grad():

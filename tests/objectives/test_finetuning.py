@@ -28,8 +28,7 @@ from seedvr2.restore.models import Adapters, load_model
 from seedvr2.restore.search import BUNDLED, find_model
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
-from seedvr2.training.feed import latent_scale
-from seedvr2.training.weights import export, load_network, read_metadata
+from seedvr2.training.weights import export, latent_scale, load_network, read_metadata
 
 LORA = Lora(rank=8, alpha=8.0)
 

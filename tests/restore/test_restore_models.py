@@ -1,6 +1,8 @@
 """From files to networks: what fits loads as it was saved, what does not is named in one short sentence."""
 
 import os
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.models.released import RELEASED
 from seedvr2.objectives.objective import Exported
+from seedvr2.restore.loading import with_fidelity
 from seedvr2.restore.models import load_model
 from seedvr2.restore.search import WEIGHTS_VARIABLE, find_model
 from seedvr2.restore.table import VARIABLE
@@ -200,3 +203,49 @@ def test_weights_beyond_half_precision_are_named(weights):
     loaded("3b", dtype=torch.bfloat16)
     with pytest.raises(UserError, match=r"vid_in\.proj\.bias of .* is not finite in float16.*--dtype"):
         loaded("3b", dtype=torch.float16)
+
+
+def ends(folder, facts=None):
+    """A model folder with two random generators; returns their states, vivid and faithful."""
+    states = []
+    for end in ("faithful", "vivid"):
+        torch.manual_seed(len(end))
+        made = exported(folder, facts=facts or {"scale": 1.5})
+        states.append(made["generator"].network.state_dict())
+        if end == "faithful":
+            (folder / "generator.safetensors").rename(folder.parent / "faithful.safetensors")
+            shutil.rmtree(folder)
+    (folder.parent / "faithful.safetensors").rename(folder / "faithful.safetensors")
+    return states[1], states[0]
+
+
+def test_fidelity_moves_the_weights_from_one_end_to_the_other(tmp_path):
+    vivid, faithful = ends(tmp_path / "model")
+    files = find_model(str(tmp_path / "model"), has_gpu=False)
+    for fidelity in (0.0, 0.25, 1.0):
+        state = load_model(replace(files, fidelity=fidelity), **CPU).generator.state_dict()
+        for key, value in state.items():
+            between = (1 - fidelity) * vivid[key] + fidelity * faithful[key]
+            torch.testing.assert_close(value, between, rtol=0, atol=0 if fidelity in (0, 1) else 1e-6)
+
+
+def test_generators_of_two_sizes_have_nothing_between_them(tmp_path):
+    ends(tmp_path / "model")
+    (tmp_path / "model" / "faithful.safetensors").write_bytes((tmp_path / "model" / "vae.safetensors").read_bytes())
+    files = find_model(str(tmp_path / "model"), has_gpu=False)
+    with pytest.raises(UserError, match=r"faithful\.safetensors holds a generator of another size"):
+        load_model(replace(files, fidelity=0.5), **CPU)
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "told"), [(2.0, "--fidelity 2 makes no sense"), (float("nan"), "--fidelity nan makes no sense")]
+)
+def test_fidelity_lies_between_two_ends(tmp_path, fidelity, told):
+    ends(tmp_path / "model")
+    files = find_model(str(tmp_path / "model"), has_gpu=False)
+    assert with_fidelity(files, 0.5).fidelity == 0.5
+    assert with_fidelity(files, None).fidelity == 0
+    with pytest.raises(UserError, match=told):
+        with_fidelity(files, fidelity)
+    with pytest.raises(UserError, match=r"--fidelity 0.5 needs a model with two generators"):
+        with_fidelity(replace(files, faithful=None), 0.5)

@@ -179,6 +179,33 @@ def test_a_stage_never_borrows_from_a_later_one(run):
     assert files.vae.parent == run / "vae" / "final"
 
 
+def test_the_two_ends_of_a_recipe_are_found_in_a_folder_and_in_a_run(run, tmp_path):
+    assert find_model(str(run), has_gpu=False).faithful is None
+    for stage in ("faithful", "vivid"):
+        filled(run / stage / "final", ["generator.safetensors"])
+    (run / "config.yaml").write_text(
+        "stages: " + str({name: {"name": name} for name in ("vae", "base", "distill", "apt", "faithful", "vivid")})
+    )
+    files = find_model(str(run), has_gpu=False)
+    ends = [run / stage / "final" / "generator.safetensors" for stage in ("vivid", "faithful")]
+    assert [files.generator, files.faithful] == ends
+    assert find_model(str(run / "faithful"), has_gpu=False).faithful is None
+    model = filled(tmp_path / "model", [*OWN_FILES, "faithful.safetensors"])
+    files = find_model(str(model), has_gpu=False)
+    assert (files.faithful, files.fidelity) == (model / "faithful.safetensors", 0)
+    assert files.faithful in files.paths
+
+
+def test_a_table_gives_the_usual_fidelity_of_a_model_with_two_ends(tmp_path):
+    model = filled(tmp_path / "model", OWN_FILES)
+    own = tmp_path / "own.yaml"
+    own.write_text("mine: {folder: model, fidelity: 0.75}\n")
+    with pytest.raises(UserError, match=r"mine has a fidelity, but .* holds no faithful\.safetensors"):
+        find_model("mine", has_gpu=False, models=own)
+    filled(model, ["faithful.safetensors"])
+    assert find_model("mine", has_gpu=False, models=own).fidelity == 0.75
+
+
 def test_folders_without_a_whole_model_are_the_users_mistake(tmp_path):
     with pytest.raises(UserError, match="no finished model"):
         find_model(str(filled(tmp_path / "empty", [])), has_gpu=False)

@@ -83,6 +83,8 @@ def test_a_table_of_the_user_adds_names_and_replaces_single_values(tmp_path, mon
         ("3b: {cfg: .nan}", "3b has cfg nan"),
         ("3b: {condition_noise: 2}", "give a share from 0 to 1"),
         ("3b: {color_fix: [lab]}", r"3b has color_fix \['lab'\]; use one of wavelet"),
+        ("3b: {fidelity: 0.5}", "3b has fidelity 0.5; only a folder with two generators has one"),
+        ("mine: {folder: x, fidelity: 2}", r"mine has fidelity 2; give a number from 0 \(vivid\) to 1 \(faithful\)"),
         ("3b: {window: 16}", "3b has window 16; give 4k \\+ 1 frames"),
         ("3b: {files: {generator: ../../x.pth}}", r"generator file '\.\./\.\./x\.pth'"),
         ("3b: {files: {generator: /etc/x.pth}}", "generator file '/etc/x.pth'"),

@@ -16,8 +16,7 @@ from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
-from seedvr2.training.feed import latent_scale
-from seedvr2.training.weights import export, load_network, read_metadata, read_weights, save_tensors
+from seedvr2.training.weights import export, latent_scale, load_network, read_metadata, read_weights, save_tensors
 
 MODELS = "seedvr2.models"
 RECIPE = {

@@ -1,0 +1,126 @@
+"""Curves and sample sheets of seedvr2-tiny for docs/tiny.
+
+    python scripts/tiny_report.py curves RUN
+    python scripts/tiny_report.py sheet NAME.jpg INPUT ... [--model tiny] [--scale 4] [--frame 8] [--crop 160x120]
+
+`curves` draws metrics.jsonl of a run into curves.svg and keeps the drawn numbers in curves.json. `sheet` restores
+inputs at three settings of --fidelity and puts crops of the result beside bicubic enlargement, one input per row.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from charts import Line, draw
+from PIL import Image, ImageDraw
+
+from seedvr2 import Restorer
+from seedvr2.errors import UserError, main_guard
+from seedvr2.io.files import whole
+from seedvr2.io.media import open_media
+
+OUT = Path(__file__).resolve().parents[1] / "docs" / "tiny"
+POINTS = 60  # of a curve, each the mean of as many records as it takes
+ENDS = ("faithful", "vivid")
+CHARTS = {  # title: {label: metric}
+    "autoencoder, PSNR of training clips (dB)": {"vae": "vae/psnr", "decoder alone": "decoder/psnr"},
+    "loss of base and tune": {"base": "base/loss", "tune": "tune/loss"},
+    "PSNR of restored previews (dB)": {name: f"{name}/preview_psnr" for name in ("base", "tune", *ENDS)},
+    "GAN losses (ln 2: undecided)": {
+        f"{end}, {player}": f"{end}/{player}/gan" for end in ENDS for player in ("d", "g")
+    },
+    "logit gap of clean and made clips": {end: f"{end}/d/margin" for end in ENDS},
+    "slope penalties (mean squared change / sigma^2)": {
+        f"{end}, {kind}": f"{end}/d/{kind}_slope" for end in ENDS for kind in ("r1", "r2")
+    },
+}
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    curves = kinds.add_parser("curves", help="draw a run")
+    curves.add_argument("run", type=Path)
+    sheet = kinds.add_parser("sheet", help="restore and compare")
+    sheet.add_argument("name")
+    sheet.add_argument("inputs", type=Path, nargs="+")
+    sheet.add_argument("--model", default="tiny")
+    sheet.add_argument("--scale", type=float, default=4.0)
+    sheet.add_argument("--frame", type=int, default=8, help="of films")
+    sheet.add_argument("--crop", default="96x72", help="WIDTHxHEIGHT around the centre of the input")
+    for each in (curves, sheet):
+        each.add_argument("--out", type=Path, default=OUT, help="folder (default docs/tiny)")
+    options = parser.parse_args()
+    with main_guard("tiny_report"):
+        options.out.mkdir(parents=True, exist_ok=True)
+        if options.kind == "curves":
+            draw_run(options.run, options.out)
+        else:
+            crop = tuple(map(int, options.crop.split("x")))
+            rows = [row_of(path, options, crop) for path in options.inputs]
+            with whole(options.out / options.name) as temporary:
+                stacked(rows).save(temporary, format="JPEG", quality=88)
+
+
+def draw_run(run: Path, out: Path) -> None:
+    """Write curves.svg and curves.json of a run."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: give the folder of a run")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    charts = [
+        (title, [line for label, metric in metrics.items() if (line := curve(records, label, metric)).x])
+        for title, metrics in CHARTS.items()
+    ]
+    with whole(out / "curves.svg") as temporary:
+        temporary.write_text(draw(charts, columns=3, from_zero=False))
+    kept = {title: {line.label: [line.x, line.y] for line in lines} for title, lines in charts}
+    with whole(out / "curves.json") as temporary:
+        temporary.write_text(json.dumps(kept) + "\n")
+
+
+def curve(records: Sequence[Mapping], label: str, metric: str) -> Line:
+    """A metric over the steps of its stage, averaged to at most POINTS points."""
+    found = [(record["step"], record[metric]) for record in records if record.get(metric) is not None]
+    parts = np.array_split(np.asarray(found, float), min(POINTS, len(found))) if found else []
+    means = [part.mean(0) for part in parts]
+    return Line(label, [float(f"{x:.6g}") for x, _ in means], [float(f"{y:.4g}") for _, y in means])
+
+
+def row_of(path: Path, options: argparse.Namespace, crop: tuple[int, int]) -> list[tuple[str, Image.Image]]:
+    """Titled pictures of one input: bicubic, then the model from faithful to vivid."""
+    with open_media(path) as media:
+        frames = [picture.rgb for picture, _ in zip(media.pictures(), range(options.frame + 9), strict=False)]
+    number = min(options.frame, len(frames) - 1)
+    height, width = frames[0].shape[:2]
+    size = [min(side, whole_side) for side, whole_side in zip(crop, (width, height), strict=True)]
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    box = [round(options.scale * value) for value in (left, top, left + size[0], top + size[1])]
+    whole_size = round(options.scale * width), round(options.scale * height)
+    made = [("bicubic", Image.fromarray(frames[number]).resize(whole_size, Image.Resampling.BICUBIC))]
+    for fidelity in (1.0, 0.5, 0.0):
+        restorer = Restorer(options.model, fidelity=fidelity)
+        made.append((f"fidelity {fidelity:g}", Image.fromarray(restorer.restore(frames, scale=options.scale)[number])))
+    return [(title, picture.crop(box)) for title, picture in made]
+
+
+def stacked(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
+    """Rows of titled pictures as one picture."""
+    width = max(sum(picture.width + 4 for _, picture in row) for row in rows)
+    sheet = Image.new("RGB", (width, sum(row[0][1].height + 20 for row in rows)), "white")
+    pen, top = ImageDraw.Draw(sheet), 0
+    for row in rows:
+        left = 0
+        for title, picture in row:
+            pen.text((left + 2, top + 4), title, fill="black")
+            sheet.paste(picture, (left, top + 18))
+            left += picture.width + 4
+        top += row[0][1].height + 20
+    return sheet
+
+
+if __name__ == "__main__":
+    main()
