@@ -2,7 +2,7 @@
 
     python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json]
 
-Takes the generators of both ends, their prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
+Takes the last stage's generator and prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
 training command and configuration, data with licences (docs/tiny_data.md), iterations and last metrics of every stage.
 """
 
@@ -22,13 +22,8 @@ from seedvr2.models.released import read_state_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "seedvr2" / "assets" / "tiny"
-LARGEST = 40_000_000  # bytes
-PLACES = {
-    "vae": "decoder/final/vae",
-    "generator": "vivid/final/generator",
-    "faithful": "faithful/final/generator",
-    "prompts": "tune/final/prompts",
-}
+LARGEST = 24 * 2**20  # bytes
+PLACES = {"vae": "vae", "generator": "apt", "prompts": "apt"}
 
 
 def main() -> None:
@@ -40,8 +35,8 @@ def main() -> None:
     options = parser.parse_args()
     with main_guard("bundle_tiny"), whole(TARGET) as folder:
         folder.mkdir(parents=True)
-        for name, place in PLACES.items():
-            halve(options.run / f"{place}.safetensors", folder / f"{name}.safetensors")
+        for name, stage in PLACES.items():
+            halve(options.run / stage / "final" / f"{name}.safetensors", folder / f"{name}.safetensors")
         size = sum(path.stat().st_size for path in folder.iterdir())
         if size > LARGEST:
             raise UserError(f"the weights take {size} bytes: {LARGEST} are allowed")
