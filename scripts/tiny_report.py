@@ -1,7 +1,7 @@
 """Curves of a run of tiny_two_ends, and sample sheets of a model with two ends.
 
     python scripts/tiny_report.py curves RUN
-    python scripts/tiny_report.py sheet NAME.jpg INPUT ... --model MODEL [--scale 4] [--frame 8] [--crop 160x120]
+    python scripts/tiny_report.py sheet NAME.jpg INPUT ... --model MODEL [--scale 4] [--frame 8] [--crop 96x72]
 
 `curves` draws metrics.jsonl of a run into curves.svg and keeps the drawn numbers in curves.json. `sheet` restores
 inputs at three settings of --fidelity and puts crops of the result beside bicubic enlargement, one input per row.
@@ -20,10 +20,12 @@ from seedvr2 import Restorer
 from seedvr2.errors import UserError, main_guard
 from seedvr2.io.files import whole
 from seedvr2.io.media import open_media
+from seedvr2.restore.resize import Size, parse_size
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "tiny"
 POINTS = 60  # of a curve, each the mean of as many records as it takes
 ENDS = ("faithful", "vivid")
+FIDELITIES = (1.0, 0.5, 0.0)
 CHARTS = {  # title: {label: metric}
     "autoencoder, PSNR of training clips (dB)": {"vae": "vae/psnr", "decoder alone": "decoder/psnr"},
     "loss of base and tune": {"base": "base/loss", "tune": "tune/loss"},
@@ -59,8 +61,9 @@ def main() -> None:
         if options.kind == "curves":
             draw_run(options.run, options.out)
         else:
-            crop = tuple(map(int, options.crop.split("x")))
-            rows = [row_of(path, options, crop) for path in options.inputs]
+            ends = {f"fidelity {share:g}": Restorer(options.model, fidelity=share) for share in FIDELITIES}
+            crop = parse_size(options.crop)
+            rows = [row_of(path, options, crop, ends) for path in options.inputs]
             with whole(options.out / options.name) as temporary:
                 stacked(rows).save(temporary, format="JPEG", quality=88)
 
@@ -90,20 +93,21 @@ def curve(records: Sequence[Mapping], label: str, metric: str) -> Line:
     return Line(label, [float(f"{x:.6g}") for x, _ in means], [float(f"{y:.4g}") for _, y in means])
 
 
-def row_of(path: Path, options: argparse.Namespace, crop: tuple[int, int]) -> list[tuple[str, Image.Image]]:
-    """Titled pictures of one input: bicubic, then the model from faithful to vivid."""
+def row_of(
+    path: Path, options: argparse.Namespace, crop: Size, ends: Mapping[str, Restorer]
+) -> list[tuple[str, Image.Image]]:
+    """Titled pictures of one input: bicubic, then what each restorer makes of it."""
     with open_media(path) as media:
         frames = [picture.rgb for picture, _ in zip(media.pictures(), range(options.frame + 9), strict=False)]
     number = min(options.frame, len(frames) - 1)
     height, width = frames[0].shape[:2]
-    size = [min(side, whole_side) for side, whole_side in zip(crop, (width, height), strict=True)]
-    left, top = (width - size[0]) // 2, (height - size[1]) // 2
-    box = [round(options.scale * value) for value in (left, top, left + size[0], top + size[1])]
+    size = Size(min(crop.height, height), min(crop.width, width))
+    left, top = (width - size.width) // 2, (height - size.height) // 2
+    box = [round(options.scale * value) for value in (left, top, left + size.width, top + size.height)]
     whole_size = round(options.scale * width), round(options.scale * height)
     made = [("bicubic", Image.fromarray(frames[number]).resize(whole_size, Image.Resampling.BICUBIC))]
-    for fidelity in (1.0, 0.5, 0.0):
-        restorer = Restorer(options.model, fidelity=fidelity)
-        made.append((f"fidelity {fidelity:g}", Image.fromarray(restorer.restore(frames, scale=options.scale)[number])))
+    for title, restorer in ends.items():
+        made.append((title, Image.fromarray(restorer.restore(frames, scale=options.scale)[number])))
     return [(title, picture.crop(box)) for title, picture in made]
 
 

@@ -165,7 +165,9 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
     )
     facts = {"name": files.name, "origin": files.origin, "hash": hashed}
     facts |= {} if files.faithful is None else {"fidelity": files.fidelity}
-    facts["sha256"] = dict(zip((path.name for path in files.paths), hashes, strict=True))
+    # Of a run, both ends have the same file name.
+    names = [FAITHFUL_FILE if path == files.faithful else path.name for path in files.paths]
+    facts["sha256"] = dict(zip(names, hashes, strict=True))
     facts |= {**values, "cfg": cfg, "cfg_rescale": cfg_rescale}
     facts |= {"posterior": choice.posterior, "dtype": dtype, "weights": choice.weights, "vae": choice.vae}
     facts["device"] = device.type

@@ -12,7 +12,8 @@ from seedvr2 import config
 from seedvr2.errors import UserError
 from seedvr2.models.released import RELEASED
 from seedvr2.objectives.objective import Exported
-from seedvr2.restore.loading import with_fidelity
+from seedvr2.restore.events import Events
+from seedvr2.restore.loading import Choice, load_choice, with_fidelity
 from seedvr2.restore.models import load_model
 from seedvr2.restore.search import WEIGHTS_VARIABLE, find_model
 from seedvr2.restore.table import VARIABLE
@@ -205,12 +206,12 @@ def test_weights_beyond_half_precision_are_named(weights):
         loaded("3b", dtype=torch.float16)
 
 
-def ends(folder, facts=None):
+def ends(folder):
     """A model folder with two random generators; returns their states, vivid and faithful."""
     states = []
     for end in ("faithful", "vivid"):
         torch.manual_seed(len(end))
-        made = exported(folder, facts=facts or {"scale": 1.5})
+        made = exported(folder, facts={"scale": 1.5})
         states.append(made["generator"].network.state_dict())
         if end == "faithful":
             (folder / "generator.safetensors").rename(folder.parent / "faithful.safetensors")
@@ -249,3 +250,15 @@ def test_fidelity_lies_between_two_ends(tmp_path, fidelity, told):
         with_fidelity(files, fidelity)
     with pytest.raises(UserError, match=r"--fidelity 0.5 needs a model with two generators"):
         with_fidelity(replace(files, faithful=None), 0.5)
+
+
+def test_both_ends_of_a_run_are_named_among_its_files(tmp_path):
+    ends(tmp_path / "vivid" / "final")
+    other = tmp_path / "faithful" / "final" / "generator.safetensors"
+    other.parent.mkdir(parents=True)
+    (tmp_path / "vivid" / "final" / "faithful.safetensors").rename(other)
+    model = load_choice(Choice(str(tmp_path / "vivid"), device="cpu", fidelity=0.0), Events(quiet=True))
+    hashes = model.facts["sha256"]
+    assert set(hashes) == {f"{name}.safetensors" for name in ("generator", "faithful", "vae", "prompts")}
+    assert hashes["generator.safetensors"] != hashes["faithful.safetensors"]
+    assert model.facts["fidelity"] == 0
