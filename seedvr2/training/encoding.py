@@ -20,7 +20,7 @@ from seedvr2.objectives.objective import Recipe
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.feed import CHUNK
-from seedvr2.training.latent_cache import LatentCache, Sample, config_hash, origin
+from seedvr2.training.latent_cache import LatentCache, Sample, config_hash, name_of, origin
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EVERY = 30.0  # seconds between lines of progress
@@ -51,7 +51,7 @@ def encode_shards(
     vae: Recipe,
     weights: str,
     output: str,
-    samples: int,
+    samples: int | Sequence[int],
     draws: int = 2,
     per_shard: int = 32,
     seed: int = 0,
@@ -66,31 +66,40 @@ def encode_shards(
 ) -> LatentCache:
     """Write the shards of a cache that are not there yet; each of `world` processes takes every `world`-th.
 
-    data: recipe of the pairs, whose shapes are cached. weights: file of the VAE. samples: clips of each shape. draws:
-    degraded versions of each. dtype: of what is stored. chunk, workers, failures: see `LatentFeed`. Raises UserError
+    data: recipe of the pairs, whose shapes are cached. weights: file of the VAE. samples: clips of each shape, or
+    one number for every shape of the data. draws: degraded versions of each. dtype: of what is stored. chunk, workers, failures: see `LatentFeed`. Raises UserError
     for numbers below 1, another cache in `output`, and a disk that refuses.
     """
-    for name, value in {"samples": samples, "draws": draws, "per_shard": per_shard}.items():
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name} is {value!r}: use a whole number of at least 1")
+    counts = list(samples) if isinstance(samples, Sequence) else [samples]
+    for name, values in {"samples": counts, "draws": [draws], "per_shard": [per_shard]}.items():
+        for value in values:
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name} is {value!r}: use a whole number of at least 1")
     pairs = data()
+    sizes = list(dict.fromkeys(shape.size for shape in pairs.shapes))
+    if isinstance(samples, Sequence):
+        if len(counts) != len(sizes):
+            raise UserError(
+                f"samples has {len(counts)} numbers for {len(sizes)} shapes "
+                f"({', '.join(map(name_of, sizes))}): give one for each, or one number for all"
+            )
+        samples = dict(zip(map(name_of, sizes), counts, strict=True))
     path = Path(weights)
     facts = {"samples": samples, "draws": draws, "per_shard": per_shard, "seed": seed, "dtype": dtype}
     cache = LatentCache.create(output, {**facts, **origin(data, path), "data": config_hash(data.config)})
     network = ModelBuilder(runtime, seed, "cache")("vae", vae, path, trainable=False)
     codec = LatentCodec(network, chunk=chunk)
-    sizes = dict.fromkeys(shape.size for shape in pairs.shapes)
     shapes = {size: next(shape for shape in pairs.shapes if shape.size == size) for size in sizes}
     tasks = [(size, number, shard) for size in sizes for number, shard in enumerate(cache.shards(size))]
     mine = [task for task in tasks[rank::world] if not task[2].is_file()]
     say(f"{len(mine)} of {len(tasks[rank::world])} shards to encode" + (f" on rank 0 of {world}" if world > 1 else ""))
-    requests = [[Request(n, shapes[size])] for size, number, _ in mine for n in cache.numbers(number)]
+    requests = [[Request(n, shapes[size])] for size, number, _ in mine for n in cache.numbers(size, number)]
     drawer = Drawer(pairs, seed=seed, draws=draws)
     drawn = lists_of_samples(drawer.draw, requests, pairs=pairs, workers=workers, failures=Failures(failures))
     progress = Progress(len(requests), say)
-    for _, number, shard in mine:
+    for size, number, shard in mine:
         found, records = [], []
-        for ((hq, lqs, record),) in itertools.islice(drawn, len(cache.numbers(number))):
+        for ((hq, lqs, record),) in itertools.islice(drawn, len(cache.numbers(size, number))):
             found.append(encoded(codec, runtime.device, DTYPES[dtype], hq, lqs))
             records.append(record)
             progress.add(1, len(hq) * (1 + len(lqs)))

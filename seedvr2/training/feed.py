@@ -153,7 +153,7 @@ class LatentFeed:
             for position in my_positions(self, step):
                 key = (self.seed, self.stage, step, position)
                 number, draw = (seed_of(*key, part) for part in ("sample", "draw"))
-                sample = self.cache.read(shape.size, number % self.cache.samples, draw % self.cache.draws)
+                sample = self.cache.read(shape.size, number % self.cache.count(shape.size), draw % self.cache.draws)
                 latents.append(tuple(self._latent(key, *side) for side in sample._asdict().items()))
             yield step, latents
 

@@ -21,7 +21,7 @@ from seedvr2.models.lora import fingerprint
 from seedvr2.models.vae.autoencoder import Posterior
 from seedvr2.training.weights import read_weights, save_tensors
 
-VERSION = 1
+VERSION = 2
 FACTS = "cache.json"
 Size = tuple[int, int, int]  # frames, height, width
 
@@ -64,14 +64,19 @@ class LatentCache:
                 raise UserError(f"{folder} holds a cache with another {name}: choose another output, or delete it")
         return cache
 
+    def count(self, size: Size) -> int:
+        """Clips of a size; 0 if the cache was made without it."""
+        return self.samples if isinstance(self.samples, int) else self.samples.get(name_of(size), 0)
+
     def shards(self, size: Size) -> list[Path]:
         """Paths of all shards of a size, whether they are there or not."""
-        name = "x".join(map(str, size))
-        return [self.folder / f"{name}-{n:06}.safetensors" for n in range(-(-self.samples // self.per_shard))]
+        return [
+            self.folder / f"{name_of(size)}-{n:06}.safetensors" for n in range(-(-self.count(size) // self.per_shard))
+        ]
 
-    def numbers(self, shard: int) -> range:
+    def numbers(self, size: Size, shard: int) -> range:
         """Numbers of the samples of a shard."""
-        return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.samples))
+        return range(shard * self.per_shard, min((shard + 1) * self.per_shard, self.count(size)))
 
     def write(self, path: Path, samples: Sequence[Sample], drawn: Sequence) -> None:
         """Write a shard. Raises UserError if the disk refuses."""
@@ -97,11 +102,16 @@ class LatentCache:
                     f"{_short(value)}): make one with this {name} by seedvr2.precompute, or train without feed.cache"
                 )
         for size in dict.fromkeys(sizes):
+            if not self.count(size):
+                raise UserError(
+                    f"the latent cache {self.folder} has no clips of {name_of(size)}: make one with this shape by "
+                    "seedvr2.precompute, or train without feed.cache"
+                )
             missing = [path for path in self.shards(size) if not path.is_file()]
             if missing:
                 raise UserError(
                     f"the latent cache {self.folder} lacks {len(missing)} of {len(self.shards(size))} shards of "
-                    f"{'x'.join(map(str, size))}: run seedvr2.precompute with this shape, or to its end"
+                    f"{name_of(size)}: run seedvr2.precompute with this shape, or to its end"
                 )
 
     def read(self, size: Size, number: int, draw: int) -> Sample:
@@ -117,15 +127,21 @@ class LatentCache:
             raise UserError(f"{path} cannot be read ({error}): delete it and run seedvr2.precompute again") from error
 
 
+def name_of(size: Size) -> str:
+    """A size as caches spell it: frames, height and width."""
+    return "x".join(map(str, size))
+
+
 @lru_cache(maxsize=256)
 def _opened(path: Path):
     return safe_open(path, framework="pt")
 
 
 def origin(pairs: Callable, vae: Path) -> dict[str, str]:
-    """What latents depend on: hashes of the VAE's weights, and of the degradation that a recipe of pairs describes."""
+    """What latents depend on: hashes of the VAE's encoder, and of the degradation that a recipe of pairs describes."""
     described = getattr(pairs, "config", {})
-    return {"vae": fingerprint(read_weights(vae)), "degradation": config_hash(described.get("degradation"))}
+    encoder = {key: value for key, value in read_weights(vae).items() if key.startswith("encoder.")}
+    return {"vae": fingerprint(encoder), "degradation": config_hash(described.get("degradation"))}
 
 
 def config_hash(node: object) -> str:

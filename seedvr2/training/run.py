@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from seedvr2.data.memory import keep_freed_memory
 from seedvr2.errors import UserError
 from seedvr2.io.files import whole
 
@@ -55,6 +56,8 @@ class Run:
             self._make_folder(config)
         if self.threads:
             torch.set_num_threads(self.threads)
+        if self.device.type == "cpu":
+            keep_freed_memory()  # a step frees and takes gigabytes
         # Resuming must be exact: with several threads the gradient of gathering tokens into windows would be summed in
         # any order.
         torch.use_deterministic_algorithms(self.device.type == "cpu", warn_only=True)

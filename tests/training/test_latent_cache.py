@@ -17,7 +17,7 @@ from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.encoding import encode_shards
 from seedvr2.training.feed import LatentFeed
-from seedvr2.training.latent_cache import LatentCache
+from seedvr2.training.latent_cache import LatentCache, origin
 from seedvr2.training.weights import export, load_network
 
 SIZES = ((1, 32, 32), (5, 32, 48))
@@ -156,3 +156,28 @@ def test_a_full_disk_leaves_no_half_written_shard(vaes, tmp_path):
 def test_numbers_below_one_are_refused(vaes, tmp_path, name):
     with pytest.raises(UserError, match=f"{name} is 0"):
         fill(tmp_path, vaes, **{name: 0})
+
+
+def test_every_shape_may_have_its_own_number_of_clips(vaes, tmp_path):
+    cache = fill(tmp_path, vaes, samples=[5, 3])
+    assert [cache.count(size) for size in SIZES] == [5, 3]
+    assert [len(cache.shards(size)) for size in SIZES] == [3, 2]
+    cache.check(SIZES, {})
+    alike = fill(tmp_path / "alike", vaes)
+    for size in SIZES:
+        a, b = (c.read(size, 2, 1) for c in (cache, alike))
+        assert torch.equal(a.lq.mean, b.lq.mean)
+    with pytest.raises(UserError, match="no clips of 5x32x32"):
+        cache.check([(5, 32, 32)], {})
+    with pytest.raises(UserError, match="3 numbers for 2 shapes"):
+        fill(tmp_path / "wrong", vaes, samples=[1, 2, 3])
+
+
+def test_latents_belong_to_the_encoder_whatever_the_decoder(vaes, tmp_path):
+    path = vaes[1]
+    for part, is_same in (("decoder", True), ("encoder", False)):
+        network = load_network(path)
+        with torch.no_grad():
+            getattr(network, part).conv_out.weight.add_(1)
+        export({"vae": Exported(network, vaes[0], {"scale": 2.0})}, tmp_path / part)
+        assert (origin(data(), path) == origin(data(), tmp_path / part / "vae.safetensors")) == is_same

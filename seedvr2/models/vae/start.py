@@ -2,8 +2,10 @@
 
 Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of every
 frame. Here residual branches are silent; each down-sampling is a 2 x 2 Haar transform that keeps the lowest frequencies
-it has channels for, each up-sampling its inverse; frames between two latents are their linear interpolation. Before the
-two output norms every signal stands beside its negative and large constants, which makes norm and SiLU nearly linear.
+it has channels for, each up-sampling its inverse. A latent holds the newest of its four frames; the others are linear
+interpolations between latents, and where there are channels enough, three hold by how much the mean luma of each patch
+of 8 x 8 pixels differs from that, without which everything that moves would cross-fade. Before the two output norms
+every signal stands beside its negative and large constants, which makes norm and SiLU nearly linear.
 """
 
 from collections.abc import Sequence
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 from seedvr2.errors import UserError
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.models.vae.blocks import FrameAttention, FrameNorm, ResBlock
+from seedvr2.models.vae.decoder import Decoder
+from seedvr2.models.vae.encoder import Encoder
 
 # Sign patterns of the Haar bands on the 2 x 2 sub-positions (row, column).
 _BANDS = torch.tensor([[[1, 1], [1, 1]], [[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[1, -1], [-1, 1]]]).float()
@@ -26,7 +30,9 @@ _CHROMA_COST = 3  # detail of luma that is worth as much as the mean of a colour
 _LARGE, _SMALL = 4.0, 0.5  # constants at the output norms, and elsewhere
 _SHIFT = 3.0  # argument of SiLU around which it is nearly linear
 _SLOPE = float(torch.sigmoid(torch.tensor(_SHIFT)) * (1 + _SHIFT * (1 - torch.sigmoid(torch.tensor(_SHIFT)))))
-_MEAN_GAIN, _DETAIL_GAIN = 2.5, 24.0  # bring latents near unit deviation
+_MEAN_GAIN, _DETAIL_GAIN, _MOTION_GAIN = 2.5, 24.0, 16.0  # bring latents near unit deviation
+_MOTIONS = 3  # frames between two latents
+_LEAST = 12  # signals that a still picture needs before motion gets its own
 _NOISE = 0.02  # of usual random weights, to break ties
 _LOGVAR = -6.0
 
@@ -49,18 +55,23 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     """
     encoder, decoder = vae.encoder, vae.decoder
     widths = [block.resnets[-1].conv2.out_channels for block in encoder.down_blocks]
-    final = _places(encoder.conv_norm_out, min(vae.latent_channels, widths[3] // 4), min(widths[2:]))
-    paths = _paths([widths[0] * 3 // 4, min(widths[1], widths[2]) * 3 // 4, len(final.plus)])
+    final = _places(encoder.conv_norm_out, vae.latent_channels, min(widths[2:]))
+    moving = len(final.plus) >= _LEAST + _MOTIONS
+    still = final.plus[:-_MOTIONS] if moving else final.plus
+    paths = _paths([widths[0] * 3 // 4, min(widths[1], widths[2]) * 3 // 4, len(still)])
     picture = _places(decoder.conv_norm_out, 3, widths[0])
     _silence(vae, generator)
     # Encoder: colours, then three Haar levels, then gains.
     _centre(encoder.conv_in, _COLOURS * _SHARES[:, None], range(3), range(3))
     for level, block in enumerate(encoder.down_blocks[:3]):
-        targets = final.plus if level == 2 else range(len(paths[level + 1]))
+        targets = still if level == 2 else range(len(paths[level + 1]))
         _analyse(block.downsamplers[0].conv, paths[level], paths[level + 1], targets)
+    if moving:
+        _analyse_motion(encoder, paths, final.plus[-_MOTIONS:])
     last = encoder.down_blocks[2].downsamplers[0].conv
     last.weight[final.minus] = -last.weight[final.plus]
-    gains = torch.tensor([_DETAIL_GAIN if any(path[1:]) else _MEAN_GAIN for path in paths[3]])
+    gains = [_DETAIL_GAIN if any(path[1:]) else _MEAN_GAIN for path in paths[3]]
+    gains = torch.tensor(gains + [_MOTION_GAIN] * (len(final.plus) - len(still)))
     _set_constants(last, final.constants)
     for shortcut in _shortcuts(encoder.down_blocks[3]):
         _set_constants(shortcut, final.constants, first=shortcut.in_channels)
@@ -71,6 +82,8 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     for level, block in zip((3, 2, 1), decoder.up_blocks[:3], strict=True):
         targets = picture.plus if level == 1 else range(len(paths[level - 1]))
         _synthesise(block.upsamplers[0].upscale_conv, paths[level], paths[level - 1], targets)
+    if moving:
+        _synthesise_motion(decoder, paths, range(len(still), len(gains)))
     spread = decoder.up_blocks[2].upsamplers[0].conv
     spread.weight[picture.minus] = -spread.weight[picture.plus]
     _set_constants(spread, picture.constants)
@@ -176,6 +189,45 @@ def _synthesise(conv: nn.Conv3d, fine: list[Path], coarse: list[Path], outputs: 
         for source, child in enumerate(fine):
             if child[:-1] == path:
                 weight[:, :, :, output, source] = _BANDS[child[-1]][:, :, None]
+
+
+def _analyse_motion(encoder: Encoder, paths: list[list[Path]], outputs: Sequence[int]) -> None:
+    """Make three outputs of the last down-sampling the deviations of frames 4k - 3, 4k - 2 and 4k - 1 of latent k.
+
+    A deviation is the mean luma of a patch minus the mean of its two neighbours in time, at the rate of the layer.
+    """
+    deviation = torch.tensor([-0.5, 1.0, -0.5])[:, None, None] / 4  # over (time, row, column)
+    first, last = (encoder.down_blocks[level].downsamplers[0].conv for level in (1, 2))
+    luma, odd = [levels.index((0,) * len(levels[0])) for levels in paths[1:3]], len(paths[2])
+    for conv, output, source in ((first, odd, luma[0]), (last, outputs[1], luma[1])):
+        conv.weight[output] = 0
+        conv.bias[output] = 0
+        conv.weight[output, source, :, :2, :2] = deviation
+    for output, time in ((outputs[0], -2), (outputs[2], -1)):
+        last.weight[output] = 0
+        last.bias[output] = 0
+        last.weight[output, odd, time, :2, :2] = 1 / 4
+
+
+def _synthesise_motion(decoder: Decoder, paths: list[list[Path]], sources: Sequence[int]) -> None:
+    """Add the deviations to the interpolated frames that they belong to, each at the layer that makes its frame."""
+    ups = [block.upsamplers[0] for block in decoder.up_blocks[:2]]
+    odd = even = len(paths[2])  # channels of the deviations that one layer, and the next, add
+    even += 1
+    for up in ups:
+        width = up.conv.in_channels
+        up.upscale_conv.weight.view(4, up.times, width, width)[:, :, [odd, even]] = 0
+        up.upscale_conv.bias.view(4, up.times, width)[:, :, [odd, even]] = 0
+    first, second = (up.upscale_conv.weight.view(4, up.times, up.conv.in_channels, -1) for up in ups)
+    first[:, 0, odd, sources[0]] = first[:, 1, odd, sources[2]] = 1
+    first[:, 0, even, sources[1]] = 1
+    second[:, 0, odd, odd] = 1
+    smooth = torch.tensor([1.0, 2.0, 1.0])
+    smooth = torch.outer(smooth, smooth) / 16  # after repetition: bilinear
+    for up, added, levels in zip(ups, (even, odd), (paths[2], paths[1]), strict=True):
+        up.conv.weight[levels.index((0,) * len(levels[0])), added, -1] = smooth
+    ups[0].conv.weight[odd] = 0
+    ups[0].conv.weight[odd, odd, -1] = smooth
 
 
 def _linear_output(norm: FrameNorm, conv: nn.Conv3d, places: Places, matrix: Tensor) -> None:

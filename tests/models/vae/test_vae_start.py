@@ -55,6 +55,18 @@ def test_frames_between_latents_interpolate_between_them(pictures):
     assert (frames[:, :, 2] - middle).abs().mean() < 0.1 * (ends[0] - ends[1]).abs().mean()
 
 
+@pytest.mark.parametrize("changed", [1, 2, 3])
+def test_what_changes_between_latents_does_not_fade_away(pictures, changed):
+    vae = codec(32, 32, 48, 64, groups=8)
+    clip = pictures[:1].expand(-1, -1, 5, -1, -1).clone()
+    clip[:, :, changed, 16:48, 16:48] += 0.3
+    still, moving = (vae.decode(vae.encode(frames).mean) for frames in (pictures[:1].expand_as(clip), clip))
+    brighter = (moving - still)[..., 24:40, 24:40].mean(dim=(0, 1, 3, 4))
+    assert brighter[changed] > 0.2
+    others = [frame for frame in range(5) if frame != changed]
+    assert brighter[others].abs().max() < 0.16  # its neighbour may be interpolated from it
+
+
 def test_the_start_depends_on_its_generator_only(pictures):
     first, second = (codec(32, 32, 48, 64, groups=8).encode(pictures[:1]).mean for _ in range(2))
     assert torch.equal(first, second)

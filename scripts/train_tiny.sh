@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Trains seedvr2-tiny from raw files to the weights of both ends, on two CPU cores: bash scripts/train_tiny.sh DIR RUN
+# DIR holds the files of docs/tiny_data.md. The decoder learns beside the generator. Killed, the same command goes on.
+set -euo pipefail
+data=$1 run=$2 python=${PYTHON:-python}
+vae=$run/vae/final/vae.safetensors
+
+train() {  # settings and ~stages that are left out
+    "$python" -m seedvr2.train +experiment=tiny_two_ends data.root="$data" "$@"
+}
+
+train run.dir="$run" run.threads=2 '~stages.decoder' '~stages.base' '~stages.distill' '~stages.tune' \
+    '~stages.faithful' '~stages.vivid'
+"$python" -m torch.distributed.run --standalone --nproc-per-node 2 -m seedvr2.precompute data=tiny data.root="$data" \
+    vae=tiny weights="$vae" output="$run/latents" 'samples=[7000,800]' draws=2 per_shard=100 workers=0 threads=1
+train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' '~stages.base' '~stages.distill' '~stages.tune' \
+    '~stages.faithful' '~stages.vivid' &
+decoder=$!
+train run.dir="$run" '~stages.decoder'
+wait "$decoder"
+cp -r "$run-decoder/decoder" "$run/"
