@@ -12,7 +12,7 @@ train() {  # settings and ~stages that are left out
 train run.dir="$run" run.threads=2 '~stages.decoder' '~stages.base' '~stages.distill' '~stages.tune' \
     '~stages.faithful' '~stages.vivid'
 "$python" -m torch.distributed.run --standalone --nproc-per-node 2 -m seedvr2.precompute data=tiny data.root="$data" \
-    vae=tiny weights="$vae" output="$run/latents" 'samples=[7000,800]' draws=2 per_shard=100 workers=0 threads=1
+    vae=tiny weights="$vae" output="$run/latents" 'samples=[7000,400]' draws=2 per_shard=100 workers=0 threads=1
 train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' '~stages.base' '~stages.distill' '~stages.tune' \
     '~stages.faithful' '~stages.vivid' &
 decoder=$!

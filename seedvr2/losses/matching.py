@@ -11,8 +11,8 @@ from torch import Tensor
 class Comparison(NamedTuple):
     """Everything a generator loss may look at; real parts and features carry no gradient."""
 
-    fake: Tensor  # (rows, 16) generated latents of all clips
-    real: Tensor  # (rows, 16)
+    fake: Tensor  # (rows, C) generated latents of all clips, times the weights of their channels
+    real: Tensor  # (rows, C)
     fake_logits: Tensor  # (B,), or (L,) with one per token
     real_logits: Tensor  # (B,)
     fake_features: list[Tensor]  # per tap (L, C)

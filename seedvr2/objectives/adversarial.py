@@ -19,6 +19,7 @@ from seedvr2.objectives.restoration import (
     Condition,
     ConditionNoise,
     PromptOdds,
+    channel_weights,
     in_one_step,
     plain_condition,
     run,
@@ -44,7 +45,8 @@ class AdversarialPostTraining:
     approximated penalties on real and fake clips, with perturbations of standard deviation sigma; normalize_by_sigma
     divides the penalty by sigma squared. discriminator_weights: name of the multi-step generator that the
     discriminator's trunk starts from (the un-distilled base). timestep_shift: shift of the discriminator's uniformly
-    drawn timestep.
+    drawn timestep. weighed_by: recipe of the VAE whose decoder says how much each channel counts where terms compare
+    latents (see `losses/weighing.py`), None: all the same.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class AdversarialPostTraining:
         ema: float | None = 0.995,
         prompt_odds: PromptOdds | None = None,
         condition_noise: ConditionNoise | None = None,
+        weighed_by: Recipe | None = None,
     ):
         purpose = "adversarial post-training needs a generator to start from"
         start, words = (weights.require(name, purpose=purpose) for name in (generator_weights, "prompts"))
@@ -88,6 +91,7 @@ class AdversarialPostTraining:
         self.stateful = {"student": self.student, "critic": self.critic}
         self.averaged = self.student.averaged
         self.gan, self.terms = gan, {name: term for name, term in (terms or {}).items() if term is not None}
+        self.channel_weights = channel_weights(weighed_by, build, weights)
         self.r1, self.r2, self.sigma = r1, r2, sigma
         self.penalty_scale = 1 / sigma**2 if normalize_by_sigma else 1.0
         self.timestep_shift = timestep_shift
@@ -163,11 +167,14 @@ class AdversarialPostTraining:
         fake_logits, fake_features = self.judge(fake, condition, timesteps)
         with torch.no_grad():
             real_logits, real_features = self.judge(batch.hq, condition, timesteps)
-        pair = Comparison(pack(fake), pack(batch.hq), fake_logits, real_logits, fake_features, real_features)
+        pair = self._compared(fake, batch.hq, fake_logits, real_logits, fake_features, real_features)
         gan = self.gan.generator(fake_logits, real_logits)
         parts = {name: term.loss(pair) for name, term in self.terms.items()}
         loss = gan + sum(self.terms[name].weight * part for name, part in parts.items())
         return loss, {"gan": gan, **parts}
+
+    def _compared(self, fake: list[Tensor], real: list[Tensor], *judged) -> Comparison:
+        return Comparison(*(self.channel_weights * pack(clips) for clips in (fake, real)), *judged)
 
     def diagnose(self, batches: Sequence[Batch]) -> Metrics:
         """How hard each weighted generator loss pulls at the generated latents x; trains nothing.
@@ -193,7 +200,7 @@ class AdversarialPostTraining:
                 if name == "gan":
                     loss = self.gan.generator(logits, real_logits)
                 else:
-                    pair = Comparison(pack(clips), pack(batch.hq), logits, real_logits, features, real_features)
+                    pair = self._compared(clips, batch.hq, logits, real_logits, features, real_features)
                     loss = self.terms[name].weight * self.terms[name].loss(pair)
                 gradients = torch.autograd.grad(loss, clips)
                 # Losses are means over clips; `len` makes it the clip's own loss, whatever it was batched with.

@@ -16,6 +16,7 @@ from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weigh
 from seedvr2.objectives.restoration import (
     ConditionNoise,
     PromptOdds,
+    channel_weights,
     packed_field,
     plain_condition,
     training_condition,
@@ -31,7 +32,8 @@ class FlowMatching:
 
     prompt_odds: odds of the negative and the null prompt (dropout), else the positive one. condition_noise: noise on
     the LQ latent. start: what a fresh generator does at first (see `models/start.py`). preview_steps: Euler steps
-    of the preview.
+    of the preview. weighed_by: recipe of the VAE whose decoder says how much an error of each channel counts (see
+    `losses/weighing.py`), None: all the same.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class FlowMatching:
         loc: float = 0.0,
         scale: float = 1.0,
         preview_steps: int = 8,
+        weighed_by: Recipe | None = None,
     ):
         self.recipes = {"generator": generator, "prompts": prompts}
         first = start_as_copy if start == "copy" else None
@@ -68,6 +71,7 @@ class FlowMatching:
         self.odds = prompt_odds or PromptOdds(negative=0.05)
         self.condition_noise = condition_noise or ConditionNoise()
         self.loc, self.scale, self.preview_steps = loc, scale, preview_steps
+        self.channel_weights = channel_weights(weighed_by, build, weights)
 
     @classmethod
     def workload(
@@ -97,7 +101,7 @@ class FlowMatching:
         when = torch.stack(times).to(noise[0].device)
         predicted = velocities(self.generator, samples, condition, when)
         target = [velocity(*clip) for clip in zip(batch.hq, noise, strict=True)]
-        loss = torch.mean((pack(predicted) - pack(target)) ** 2)
+        loss = torch.mean((self.channel_weights * (pack(predicted) - pack(target))) ** 2)
         return loss, {"loss": loss}
 
     def preview(self, batch: Batch) -> list[Tensor]:

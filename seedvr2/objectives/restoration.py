@@ -15,6 +15,8 @@ from seedvr2.flow.condition import pack, restoration_condition, restoration_inpu
 from seedvr2.flow.path import TOTAL, clean_estimate, noised
 from seedvr2.flow.sampler import guided
 from seedvr2.flow.timesteps import shift_by_resolution
+from seedvr2.losses.weighing import pixel_weights
+from seedvr2.objectives.objective import Build, Weights
 
 
 class Condition(NamedTuple):
@@ -85,6 +87,17 @@ def training_condition(
         )
     ]
     return Condition(latents, [prompts(odds.pick(draw)) for draw in batch.uniform(f"{purpose}/text")])
+
+
+def channel_weights(vae: Callable | None, build: Build, weights: Weights) -> Tensor:
+    """How much errors of the latents' channels count: all the same, or as the decoder of a VAE (its recipe) shows them.
+
+    (C,), see `losses/weighing.py`, or the scalar 1. Raises UserError if there are no weights of the VAE.
+    """
+    if vae is None:
+        return torch.ones(())
+    path = weights.require("vae", purpose="errors are weighed by a decoder")
+    return pixel_weights(build("vae", vae, path, trainable=False), weights.latent_scale(path))
 
 
 def plain_condition(batch: Batch, text: Tensor) -> Condition:

@@ -8,6 +8,7 @@ from torch import nn
 
 from seedvr2.data.batch import Batch
 from seedvr2.models.prompts import Prompts
+from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.randomness import Draws
 
 
@@ -84,6 +85,9 @@ class Recorder:
         self.asked.append(names)
         return Path(names[0])
 
+    def latent_scale(self, path):
+        return 1.0
+
 
 @pytest.fixture
 def recorder():
@@ -112,6 +116,19 @@ def prompts():
             for level, kind in enumerate(("positive", "negative", "null"), start=1):
                 getattr(table, kind).mul_(0.1).add_(level)
         return table
+
+    return recipe
+
+
+@pytest.fixture
+def vae():
+    """Recipe of a small VAE, the first of whose channels counts more than the others."""
+
+    def recipe():
+        network = filled(VideoVAE((8, 8, 8, 8), 1, groups=4), 3)
+        with torch.no_grad():
+            network.decoder.conv_in.weight[:, 0] *= 10
+        return network
 
     return recipe
 

@@ -10,6 +10,7 @@ from seedvr2.data.batch import Batch
 from seedvr2.losses.adversarial import RpGAN
 from seedvr2.losses.matching import feature_matching, l1
 from seedvr2.models.discriminator import Discriminator
+from seedvr2.losses.weighing import pixel_weights
 from seedvr2.objectives.adversarial import AdversarialPostTraining, Term
 from seedvr2.objectives.restoration import ConditionNoise
 from seedvr2.optim.trainee import frozen
@@ -90,6 +91,16 @@ def test_a_term_without_weight_is_as_good_as_absent(make, make_batch):
     with_zero = gradients(make(terms={"l1": Term(l1, 0.0)}), make_batch())["generator"]
     torch.testing.assert_close(with_zero, gradients(make(terms={}), make_batch())["generator"])
     torch.testing.assert_close(with_zero, gradients(make(terms={"l1": None}), make_batch())["generator"])
+
+
+def test_terms_compare_latents_as_the_decoder_shows_them(make, make_batch, vae):
+    seen = []
+    for weighed_by in (None, vae):
+        terms = {"l1": Term(lambda pair: seen.append(pair) or l1(pair))}
+        objective, batch = make(terms=terms, weighed_by=weighed_by), make_batch()
+        objective.generator_loss(batch)
+    for plain, weighed in zip(seen[0][:2], seen[1][:2], strict=True):
+        torch.testing.assert_close(weighed, plain * pixel_weights(vae(), 1.0))
 
 
 def test_no_player_gets_gradients_from_the_other_ones_step(make, make_batch):

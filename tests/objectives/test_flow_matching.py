@@ -7,6 +7,7 @@ import torch
 
 from seedvr2.flow.path import noised
 from seedvr2.flow.timesteps import logit_normal, shift_by_resolution
+from seedvr2.losses.weighing import pixel_weights
 from seedvr2.objectives.flow_matching import FlowMatching
 from seedvr2.objectives.restoration import ConditionNoise, PromptOdds
 
@@ -37,6 +38,17 @@ def test_loss_is_the_error_of_noise_minus_clean(make, make_batch):
     assert loss.item() == pytest.approx((predicted - target).square().mean().item(), rel=1e-5)
     assert sizes == batch.sizes
     assert (vid[:, 32] == 1).all()
+
+
+def test_errors_count_as_the_decoder_shows_them(make, make_batch, vae):
+    objective, batch = make(weighed_by=vae), make_batch()
+    weights = pixel_weights(vae(), 1.0)
+    loss, _ = objective.loss(batch)
+    with torch.no_grad():
+        predicted = objective.generator(*objective.generator.calls[0])
+    target = torch.cat([(n - x).flatten(0, 2) for n, x in zip(batch.normal("noise"), batch.hq, strict=True)])
+    assert loss.item() == pytest.approx(((predicted - target) * weights).square().mean().item(), rel=1e-5)
+    assert weights[0] > 2 * weights[1:].max()
 
 
 def test_samples_lie_on_the_path_at_the_timestep_the_network_is_told(make, make_batch):
