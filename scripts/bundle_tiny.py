@@ -2,7 +2,7 @@
 
     python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json]
 
-Takes the last stage's generator and prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
+Takes the generators of both ends, the prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
 training command and configuration, data with licences (docs/tiny_data.md), iterations and last metrics of every stage.
 """
 
@@ -22,8 +22,13 @@ from seedvr2.models.released import read_state_dict
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "seedvr2" / "assets" / "tiny"
-LARGEST = 24 * 2**20  # bytes
-PLACES = {"vae": "vae", "generator": "apt", "prompts": "apt"}
+LARGEST = 40 * 2**20  # bytes
+PLACES = {  # file of the model: stage and file of the run
+    "vae": "decoder/final/vae",
+    "generator": "vivid/final/generator",
+    "faithful": "faithful/final/generator",
+    "prompts": "tune/final/prompts",
+}
 
 
 def main() -> None:
@@ -35,8 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     with main_guard("bundle_tiny"), whole(TARGET) as folder:
         folder.mkdir(parents=True)
-        for name, stage in PLACES.items():
-            halve(options.run / stage / "final" / f"{name}.safetensors", folder / f"{name}.safetensors")
+        for name, place in PLACES.items():
+            halve(options.run / f"{place}.safetensors", folder / f"{name}.safetensors")
         size = sum(path.stat().st_size for path in folder.iterdir())
         if size > LARGEST:
             raise UserError(f"the weights take {size} bytes: {LARGEST} are allowed")
@@ -80,7 +85,7 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
         "intended_use": "trying the tools out, and tests; far too small for serious restoration",
         "parameters": {name: parameters(folder / f"{name}.safetensors") for name in PLACES},
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
-        "command": "python -m seedvr2.train +experiment=tiny data.root=DIR run.dir=RUN",
+        "command": "bash scripts/train_tiny.sh DIR RUN",
         "commit": options.commit,
         "config": yaml.safe_load(text),
         "data": data_list(),

@@ -1,4 +1,4 @@
-"""Curves of a run of tiny_two_ends, and sample sheets of a model with two ends.
+"""Curves of a run of tiny, and sample sheets of a model with two ends.
 
     python scripts/tiny_report.py curves RUN
     python scripts/tiny_report.py sheet NAME.jpg INPUT ... --model MODEL [--scale 4] [--frame 8] [--crop 96x72]
@@ -49,7 +49,7 @@ def main() -> None:
     sheet = kinds.add_parser("sheet", help="restore and compare")
     sheet.add_argument("name")
     sheet.add_argument("inputs", type=Path, nargs="+")
-    sheet.add_argument("--model", required=True, help="a folder with two generators, or a run of tiny_two_ends")
+    sheet.add_argument("--model", required=True, help="a folder with two generators, or a run of tiny")
     sheet.add_argument("--scale", type=float, default=4.0)
     sheet.add_argument("--frame", type=int, default=8, help="of films")
     sheet.add_argument("--crop", default="96x72", help="WIDTHxHEIGHT around the centre of the input")

@@ -56,7 +56,7 @@ class Size(NamedTuple):
 
 
 NETWORKS = ("model=tiny", "vae=tiny", "prompts=learned", "parallel=single", "run.precision=fp32", "run.threads=1")
-TOY = ("width=192", "layers=3", "separate_layers=0", "mlp.expand=2", "window.area=64")
+TOY = ("layers=3", "separate_layers=0", "mlp.expand=2", "window.area=64")
 SIZES = {
     "toy": Size(
         networks=(*NETWORKS, *(f"model.trunk.{value}" for value in TOY)),

@@ -4,18 +4,25 @@
 set -euo pipefail
 data=$1 run=$2 python=${PYTHON:-python}
 vae=$run/vae/final/vae.safetensors
+cached=() # latents are made once
+for stage in base distill tune faithful vivid; do cached+=("stages.$stage.feed.cache=$run/latents"); done
 
-train() {  # settings and ~stages that are left out
-    "$python" -m seedvr2.train +experiment=tiny_two_ends data.root="$data" "$@"
+train() { # settings, and ~stages that are left out
+    "$python" -m seedvr2.train +experiment=tiny data.root="$data" "$@"
 }
 
-train run.dir="$run" run.threads=2 '~stages.decoder' '~stages.base' '~stages.distill' '~stages.tune' \
-    '~stages.faithful' '~stages.vivid'
+generator=('~stages.base' '~stages.distill' '~stages.tune' '~stages.faithful' '~stages.vivid')
+train run.dir="$run" run.threads=2 '~stages.decoder' "${generator[@]}"
 "$python" -m torch.distributed.run --standalone --nproc-per-node 2 -m seedvr2.precompute data=tiny data.root="$data" \
     vae=tiny weights="$vae" output="$run/latents" 'samples=[7000,400]' draws=2 per_shard=100 workers=0 threads=1
-train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' '~stages.base' '~stages.distill' '~stages.tune' \
-    '~stages.faithful' '~stages.vivid' &
-decoder=$!
-train run.dir="$run" '~stages.decoder'
-wait "$decoder"
-cp -r "$run-decoder/decoder" "$run/"
+if [ ! -d "$run/decoder" ]; then
+    train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' "${generator[@]}" &
+fi
+train run.dir="$run" run.precision=bf16 '~stages.decoder' "${cached[@]}"
+wait
+if [ ! -d "$run/decoder" ]; then
+    cat "$run-decoder/metrics.jsonl" >> "$run/metrics.jsonl"
+    cp -r "$run-decoder/decoder" "$run/decoder.part"
+    mv "$run/decoder.part" "$run/decoder"
+fi
+train run.dir="$run" run.precision=bf16 "${cached[@]}" # finds every stage finished, and writes the whole configuration

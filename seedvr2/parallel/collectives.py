@@ -22,6 +22,11 @@ def padded(x: Tensor, parts: int) -> Tensor:
     return torch.cat([x, x.new_zeros(extra, *x.shape[1:])]) if extra else x
 
 
+def filled(x: Tensor, axis: int, parts: int) -> Tensor:
+    """x with zeros up to a multiple of `parts` along an axis."""
+    return padded(x.movedim(axis, 0), parts).movedim(0, axis) if x.shape[axis] % parts else x
+
+
 def my_rows(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     """This rank's slice of x (L, ...), padded to equal slices."""
     n = group.size()

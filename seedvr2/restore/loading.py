@@ -193,15 +193,14 @@ def overlap_of(window: int) -> int:
 
 
 def check_ranks(choice: Choice, ranks: int) -> None:
-    """Raise UserError unless that many processes can share the heads of a model's generator; nothing is loaded."""
+    """Raise UserError for more processes than heads of a model's generator; nothing is loaded."""
     if choice.model == IDENTITY:
         return
     files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu", models=choice.models)
     heads = heads_of(files)
-    if heads % ranks:
-        fitting = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
+    if ranks > heads:
         raise UserError(
-            f"{ranks} processes cannot share the {heads} heads of {files.name}; start {fitting} of them"
+            f"{ranks} processes cannot share the {heads} heads of {files.name}; start {heads} of them or fewer"
             " (torchrun --nproc-per-node), or use --ranks spread"
         )
 

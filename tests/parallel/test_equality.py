@@ -12,6 +12,7 @@ CASES = [
     (2, "3b", {"sequence": 2}),
     (2, "7b", {"sequence": 1}),
     (2, "7b", {"sequence": 2, "shard": 1}),
+    (3, "3b", {"sequence": 3}),  # of 4 heads
     (4, "3b", {"sequence": 4, "recompute": "selective"}),
     (4, "7b", {"sequence": 2, "replicate": 2, "recompute": "full"}),
     (4, "3b", {"sequence": 2, "recompute": "selective"}),
