@@ -71,7 +71,7 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
     text = (options.run / "config.yaml").read_text()
     config = yaml.safe_load(text)
     for path, name in ((config["data"]["root"], "DIR"), (config["run"]["dir"], "RUN")):
-        text = text.replace(f"{path}\n", f"{name}\n")  # where they lay is nobody's business
+        text = text.replace(path, name)  # where they lay is nobody's business
     records = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
     last = {record["stage"]: record for record in records}
     stages = {
