@@ -97,7 +97,9 @@ def channel_weights(vae: Callable | None, build: Build, weights: Weights) -> Ten
     if vae is None:
         return torch.ones(())
     path = weights.require("vae", purpose="errors are weighed by a decoder")
-    return pixel_weights(build("vae", vae, path, trainable=False), weights.latent_scale(path))
+    network = build("vae", vae, path, trainable=False)
+    scale, device = weights.latent_scale(path), next(network.parameters()).device
+    return pixel_weights(network.decode, network.latent_channels, scale=scale, device=device)
 
 
 def plain_condition(batch: Batch, text: Tensor) -> Condition:

@@ -18,7 +18,7 @@ def vae():
 
 def test_weighted_errors_are_errors_of_the_frames(vae):
     scale = 0.7
-    weights = pixel_weights(vae, scale)
+    weights = pixel_weights(vae.decode, 16, scale=scale)
     assert weights.square().mean() == pytest.approx(1, rel=1e-5)
     draws = torch.Generator().manual_seed(7)
     latents = torch.randn(1, 16, 2, 6, 6, generator=draws)

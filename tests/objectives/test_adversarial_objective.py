@@ -100,7 +100,7 @@ def test_terms_compare_latents_as_the_decoder_shows_them(make, make_batch, vae):
         objective, batch = make(terms=terms, weighed_by=weighed_by), make_batch()
         objective.generator_loss(batch)
     for plain, weighed in zip(seen[0][:2], seen[1][:2], strict=True):
-        torch.testing.assert_close(weighed, plain * pixel_weights(vae(), 1.0))
+        torch.testing.assert_close(weighed, plain * pixel_weights(vae().decode, 16, scale=1.0))
 
 
 def test_no_player_gets_gradients_from_the_other_ones_step(make, make_batch):

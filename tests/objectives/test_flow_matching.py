@@ -42,7 +42,7 @@ def test_loss_is_the_error_of_noise_minus_clean(make, make_batch):
 
 def test_errors_count_as_the_decoder_shows_them(make, make_batch, vae):
     objective, batch = make(weighed_by=vae), make_batch()
-    weights = pixel_weights(vae(), 1.0)
+    weights = pixel_weights(vae().decode, 16, scale=1.0)
     loss, _ = objective.loss(batch)
     with torch.no_grad():
         predicted = objective.generator(*objective.generator.calls[0])
