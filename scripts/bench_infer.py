@@ -74,7 +74,8 @@ def calls_of(
     device, dtype = restorer.device, restorer.dtype
     frames, height, width = Clip(case.frames, case.size).padded
     draw = torch.Generator().manual_seed(0)
-    latents = torch.randn((*Clip(case.frames, case.size).latent, 16), generator=draw).to(device, dtype)
+    shape = *Clip(case.frames, case.size).latent, restorer.codec.vae.latent_channels
+    latents = torch.randn(shape, generator=draw).to(device, dtype)
 
     def clip() -> Iterable[torch.Tensor]:
         picture = torch.rand(3, height, width, generator=draw).mul_(2).sub_(1).to(device, dtype)

@@ -34,6 +34,7 @@ from seedvr2.data.batch import Batch
 from seedvr2.errors import UserError, main_guard
 from seedvr2.io.files import whole
 from seedvr2.models.dit import Trunk
+from seedvr2.models.patch import PATCH
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.shard import parallelize
@@ -121,7 +122,8 @@ def measure(case: Case) -> dict:
     try:
         recipe = config.build(settings(case.size)["stages"][case.stage]["objective"], "objective")
         objective = recipe(build=OnDevice(runtime, half=cuda), weights=Anywhere(), iterations=1000)
-        hq, lq = (torch.randn(*case.latent, 16, device=runtime.device) for _ in range(2))
+        channels = objective.generator.vid_out.proj.out_features // PATCH**2
+        hq, lq = (torch.randn(*case.latent, channels, device=runtime.device) for _ in range(2))
         seconds = []
         for step in range(2 + case.steps):  # two to warm up
             if step == 2 and cuda:

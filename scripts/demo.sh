@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/environment.sh"
 mkdir -p runs/demo
-.venv/bin/python -m seedvr2.infer --input docs/demo/lq.mp4 --output runs/demo/restored.mp4 --scale 2 --model tiny \
+.venv/bin/python -m seedvr2.infer --input docs/demo/lq.mp4 --output runs/demo/restored.mp4 --scale 2 --model tiny --fidelity 1 \
     --compare --overwrite "$@"
 echo "restored:   $PWD/runs/demo/restored.mp4"
 echo "comparison: $PWD/runs/demo/restored_compare.mp4 (bicubic left, restored right)"

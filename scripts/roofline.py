@@ -178,7 +178,9 @@ def stages(model: str, clip: Clip, dtype: torch.dtype, *, steps: int = 1, path: 
 
     def generate(count: int) -> object:
         when, prompt = empty(1, dtype=torch.float32), empty(PROMPT[model], text_dim)
-        return generator(empty(count * h * w, 33), prompt, [(count, h, w)], [len(prompt)], when)
+        return generator(
+            empty(count * h * w, 2 * vae.latent_channels + 1), prompt, [(count, h, w)], [len(prompt)], when
+        )
 
     def encode(frames: int, history: Carry | None = None) -> object:
         return vae.encode(empty(1, 3, frames, height, width), history)

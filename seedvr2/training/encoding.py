@@ -66,9 +66,10 @@ def encode_shards(
 ) -> LatentCache:
     """Write the shards of a cache that are not there yet; each of `world` processes takes every `world`-th.
 
-    data: recipe of the pairs, whose shapes are cached. weights: file of the VAE. samples: clips of each shape, or
-    one number for every shape of the data. draws: degraded versions of each. dtype: of what is stored. chunk, workers, failures: see `LatentFeed`. Raises UserError
-    for numbers below 1, another cache in `output`, and a disk that refuses.
+    data: recipe of the pairs, whose shapes are cached. weights: file of the VAE. samples: clips of each shape, or one
+    number for every shape of the data. draws: degraded versions of each. dtype: of what is stored. chunk, workers,
+    failures: see `LatentFeed`. Raises UserError for numbers below 1 or not one for every shape, another cache in
+    `output`, and a disk that refuses.
     """
     counts = list(samples) if isinstance(samples, Sequence) else [samples]
     for name, values in {"samples": counts, "draws": [draws], "per_shard": [per_shard]}.items():
@@ -108,9 +109,7 @@ def encode_shards(
 
 
 @torch.no_grad()
-def encoded(
-    codec: LatentCodec, device: torch.device, dtype: torch.dtype, hq: Tensor, lqs: Sequence[Tensor]
-) -> Sample:
+def encoded(codec: LatentCodec, device: torch.device, dtype: torch.dtype, hq: Tensor, lqs: Sequence[Tensor]) -> Sample:
     """Posteriors of a clean clip, and of its degraded versions one after the other."""
 
     def moments(clip: Tensor) -> Posterior:

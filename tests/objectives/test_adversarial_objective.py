@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from seedvr2.data.batch import Batch
 from seedvr2.losses.adversarial import RpGAN
 from seedvr2.losses.matching import feature_matching, l1
-from seedvr2.models.discriminator import Discriminator
 from seedvr2.losses.weighing import pixel_weights
+from seedvr2.models.discriminator import Discriminator
 from seedvr2.objectives.adversarial import AdversarialPostTraining, Term
 from seedvr2.objectives.restoration import ConditionNoise
 from seedvr2.optim.trainee import frozen

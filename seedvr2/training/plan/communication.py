@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from torch import nn
 
-from seedvr2.models.patch import PATCH
 from seedvr2.objectives.workload import Pass
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.training.plan.costs import Costs, Load, head_width
@@ -66,7 +65,7 @@ def exchanged(network: nn.Module, load: Load) -> float:
     width, size = head_width(trunk), load.dtype.itemsize
     heads = len(getattr(network, "heads", ()))
     layers = 4 * rows * len(trunk.blocks) + HEAD_PARTS * load.mine(load.tokens) * heads
-    joined = load.mine(load.tokens) * (heads * trunk.width if heads else 16 * PATCH**2)
+    joined = load.mine(load.tokens) * (heads * trunk.width if heads else network.vid_out.proj.out_features)
     return ((n - 1) / n * layers * width + (n - 1) * joined) * size
 
 
