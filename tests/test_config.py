@@ -66,7 +66,7 @@ def test_every_experiment_builds_into_stages_of_recipes(experiment):
     run, stages, track, _ = train.build(settings(f"+experiment={experiment}", *(["data.root=d"] if needs_data else [])))
     assert run.folder == Path("x")
     assert all(isinstance(recipe, functools.partial) for stage in stages for recipe in (stage.objective, stage.feed))
-    known = {"vae", "decoder", "base", "distill", "tune", "apt", "faithful", "vivid", "finetune"}
+    known = {"vae", "decoder", "base", "distill", "tune", "restored", "apt", "faithful", "vivid", "finetune"}
     assert {stage.name.split("_")[0] for stage in stages} <= known
     assert track["sinks"]
 

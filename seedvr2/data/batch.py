@@ -15,7 +15,7 @@ class Batch(NamedTuple):
     """
 
     hq: list[Tensor]
-    lq: list[Tensor]
+    lq: list[Tensor]  # empty where nothing asked for degraded clips
     draws: list[Draws]  # one per clip
 
     @property

@@ -8,10 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedvr2.data.batch import Batch
+from seedvr2.errors import UserError
 from seedvr2.losses.adversarial import Hinge
 from seedvr2.losses.reconstruction import adaptive_weight
 from seedvr2.models.vae.start import start_as_codec
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
+from seedvr2.objectives.restored_latents import RestoredLatents
 from seedvr2.objectives.workload import Learner, Pass, Workload
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
@@ -46,6 +48,7 @@ class Autoencoding:
 
     start: what a fresh VAE does at first (see `models/vae/start.py`); no effect on weights from a file. learns: the
     whole VAE, or only the decoder of an existing one, so that its latents and their scale stay what they are.
+    restored: recipe of `RestoredLatents`, so that a decoder also learns to show what a generator makes, or None.
     perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
     adversarial_start: share of the stage after which the adversarial loss joins.
     """
@@ -63,6 +66,7 @@ class Autoencoding:
         ema: float | None = 0.999,
         start: Literal["codec", "random"] = "codec",
         learns: Literal["all", "decoder"] = "all",
+        restored: Callable[..., RestoredLatents] | None = None,
         kl: float = 1e-4,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -71,6 +75,8 @@ class Autoencoding:
         adversarial_weight: float = 0.5,
         adversarial_start: float = 0.8,
     ):
+        if restored and learns != "decoder":
+            raise UserError("restored latents are for a decoder that learns alone: set learns: decoder")
         self.recipe = vae
         path = weights.find("vae")
         self.scale = None
@@ -80,6 +86,7 @@ class Autoencoding:
         self.vae = build("vae", vae, path, start=start_as_codec if start == "codec" else None)
         if learns == "decoder":
             self.vae.encoder.requires_grad_(False)
+        self.restored = restored(build=build, weights=weights, scale=self.scale) if restored else None
         self.critic_start = round(adversarial_start * iterations)
         shared = {"schedule": schedule, "max_norm": max_norm}
         self.student = Trainee({"vae": self.vae}, optimizer=optim, total=iterations, ema=ema, **shared)
@@ -105,7 +112,7 @@ class Autoencoding:
             learners=[Learner("vae", optim, averaged=ema is not None)],
             updates={"vae": [Pass("vae", grad="weights")]},
             pixels=True,
-            left_out=("patch discriminator", "perceptual distance"),
+            left_out=("patch discriminator", "perceptual distance", "generator of restored latents"),
         )
 
     @property
@@ -123,11 +130,17 @@ class Autoencoding:
         return logs | {f"critic/{name}": value for name, value in d.items()}
 
     def reconstruct(self, batch: Batch, purpose: str) -> tuple[Tensor, Tensor, object]:
-        """Clips (B, 3, T, H, W), their reconstruction from a sampled posterior, and the posterior."""
-        clips = torch.stack(batch.hq).transpose(1, 2)
-        posterior = self.vae.encode(clips)
+        """Clips (B, 3, T, H, W), their reconstruction from a sampled posterior, and the posterior.
+
+        Those of degraded clips are reconstructed from the restored latent.
+        """
+        sources = self.restored.sources(batch) if self.restored else batch.hq
+        posterior = self.vae.encode(torch.stack(sources).transpose(1, 2))
         noise = [draws.normal(purpose, posterior.mean[0]) for draws in batch.draws]
-        return clips, self.vae.decode(posterior.sample(torch.stack(noise))), posterior
+        latents = posterior.sample(torch.stack(noise))
+        if self.restored:
+            latents = self.restored(latents, batch)
+        return torch.stack(batch.hq).transpose(1, 2), self.vae.decode(latents), posterior
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """Reconstruction, KL, perceptual and (late) adversarial loss of the VAE."""
@@ -155,9 +168,14 @@ class Autoencoding:
         return loss, {"loss": loss}
 
     def preview(self, batch: Batch) -> list[Tensor]:
-        """Reconstruction from the posterior mean."""
-        clips = [clip.transpose(0, 1)[None] for clip in batch.hq]
-        return [self.vae.decode(self.vae.encode(clip).mean)[0].transpose(0, 1) for clip in clips]
+        """Reconstruction from the posterior mean; with `restored`, of every clip's restored latent."""
+        made = []
+        for place, clip in enumerate(batch.lq if self.restored else batch.hq):
+            latent = self.vae.encode(clip.transpose(0, 1)[None]).mean
+            if self.restored:
+                latent = self.restored.restored(latent, batch.draws[place : place + 1])
+            made.append(self.vae.decode(latent)[0].transpose(0, 1))
+        return made
 
     def export(self) -> dict[str, Exported]:
         """The averaged VAE and its latent scale."""

@@ -1,6 +1,6 @@
 """Feeds: what an objective eats, as micro-batches per step. Pixels for the VAE, latents for everything else."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -25,10 +25,11 @@ Clips = list[tuple[Tensor, Tensor]]  # (HQ, LQ), each (T, 3, H, W) in [-1, 1]
 
 
 class PixelFeed:
-    """Clean clips (T, 3, H, W) in [-1, 1].
+    """Clean clips (T, 3, H, W) in [-1, 1], with or without their degraded versions.
 
-    pairs: recipe of the data. workers: loader processes. validation: recipe of the data that previews are drawn from,
-    null: that of training. failures: share of unreadable files, of the samples drawn, above which the run stops.
+    pairs: recipe of the data. degraded: whether batches have `lq`. workers: loader processes. validation: recipe of the
+    data that previews are drawn from, null: that of training. failures: share of unreadable files, of the samples
+    drawn, above which the run stops.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class PixelFeed:
         stage: str,
         memory: dict,
         workers: int = 0,
+        degraded: bool = False,
         validation: Callable[[], Pairs] | None = None,
         failures: float = 0.01,
     ):
@@ -48,19 +50,23 @@ class PixelFeed:
         self.validation = validation() if validation else self.pairs
         self.mesh = build.runtime.mesh
         self.device, self.seed, self.stage, self.workers = build.device, seed, stage, workers
+        self.degraded = degraded
 
     def batches(self, start: int, stop: int, accumulate: int) -> Iterator[list[Batch]]:
         """Micro-batches of the steps from start to stop; they do not depend on where a run was interrupted."""
-        for step, clips in fresh_clips(self, start, stop, clean_only=True):
-            hq = [clip.hq.to(self.device) for clip in clips]
-            yield micro_batches(self, step, hq, hq, accumulate)
+        for step, clips in fresh_clips(self, start, stop, clean_only=not self.degraded):
+            yield micro_batches(self, step, *self._sides(clips), accumulate)
+
+    def _sides(self, clips: Sequence[Pair]) -> tuple[list[Tensor], list[Tensor]]:
+        """Clean clips, and degraded ones or none, on the device."""
+        hq = [clip.hq.to(self.device) for clip in clips]
+        return hq, [clip.lq.to(self.device) for clip in clips] if self.degraded else []
 
     def preview(self) -> tuple[Batch, Clips]:
         """The same few samples at every call, as a batch and as clips."""
         clips = [pair for _, pair in preview_pairs(self.validation, self.seed)]
-        hq = [clip.hq.to(self.device) for clip in clips]
-        draws = sample_draws(self.seed, "preview", 0, range(len(hq)))
-        return Batch(hq, hq, draws), [(clip.hq, clip.lq) for clip in clips]
+        draws = sample_draws(self.seed, "preview", 0, range(len(clips)))
+        return Batch(*self._sides(clips), draws), [(clip.hq, clip.lq) for clip in clips]
 
     def frames(self, results: list[Tensor]) -> list[Tensor]:
         """Results of an objective as clips (T, 3, H, W)."""

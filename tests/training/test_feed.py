@@ -64,7 +64,10 @@ def same(a, b):
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize(("kind", "settings"), [(PixelFeed, {}), (LatentFeed, {}), (LatentFeed, {"pool": 2})])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(PixelFeed, {}), (PixelFeed, {"degraded": True}), (LatentFeed, {}), (LatentFeed, {"pool": 2})],
+)
 def test_a_feed_started_late_continues_the_same_stream(weights, kind, settings):
     whole = flat(list(feed(kind, weights, **settings).batches(0, 4, 1))[2:])
     assert same(whole, flat(feed(kind, weights, **settings).batches(2, 4, 1)))
@@ -146,3 +149,13 @@ def test_tokens_are_patches_of_latents(weights):
 def test_micro_batches_that_clips_cannot_fill_equally_are_refused(weights):
     with pytest.raises(UserError, match="accumulates 3 micro-batches"):
         list(feed(PixelFeed, weights).batches(0, 1, 3))
+
+
+def test_pixels_come_with_degraded_clips_if_asked_for(weights):
+    clean, both = feed(PixelFeed, weights), feed(PixelFeed, weights, degraded=True)
+    for (plain,), (pair,) in zip(clean.batches(0, 3, 1), both.batches(0, 3, 1), strict=True):
+        assert not plain.lq
+        assert same(plain.hq, pair.hq)
+        assert [lq.shape for lq in pair.lq] == [hq.shape for hq in pair.hq]
+        assert not same(pair.hq, pair.lq)
+    assert [len(side.preview()[0].lq) for side in (clean, both)] == [0, len(both.preview()[1])]
