@@ -18,7 +18,6 @@ import json
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ import cv2
 import numpy as np
 import torch
 from plain_degradation import Cut, plain_pair
+from provenance import commit, processor
 from torch import Tensor
 
 from seedvr2 import config
@@ -220,7 +220,6 @@ def summary(rows: Sequence[dict], clock: str) -> dict:
 
 def report(options: argparse.Namespace, rows: Sequence[dict]) -> dict:
     """Measurements with what is needed to repeat them."""
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     names = sorted({name for row in rows for name in row["ours"]["parts"]})
     parts = {name: statistics.fmean(row["ours"]["parts"].get(name, 0.0) for row in rows) for name in names}
     parts["everything else"] = statistics.fmean(row["ours"]["seconds"]["wall"] for row in rows) - sum(parts.values())
@@ -229,7 +228,7 @@ def report(options: argparse.Namespace, rows: Sequence[dict]) -> dict:
         hardware["gpu"] = torch.cuda.get_device_name()
     return {
         "command": " ".join(["python", "scripts/bench_data.py", *sys.argv[1:]]),
-        "commit": done.stdout.strip() or None,
+        "commit": commit(),
         "hardware": hardware,
         "versions": {name: version(name) for name in ("seedvr2", "torch", "numpy", "opencv-python-headless", "av")},
         "clip": [options.frames, options.height, options.width],
@@ -240,15 +239,6 @@ def report(options: argparse.Namespace, rows: Sequence[dict]) -> dict:
         "our_mean_seconds": dict(sorted(parts.items(), key=lambda item: -item[1])),
         "rows": rows,
     }
-
-
-def processor() -> str:
-    """The name of the CPU."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 def main() -> None:

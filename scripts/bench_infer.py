@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from bench_models import restorer_of
 from limits import Device, chosen_device, clock
+from provenance import commit
 from roofline import MODELS, PATHS, Clip, floors, on_path, stages
 from scaling import report_scaling
 
@@ -196,10 +197,9 @@ def report(options: argparse.Namespace, limits: Device, dtype: str, rows: list[d
     """Measurements with what is needed to repeat them."""
     hardware = {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     hardware |= {"load": os.getloadavg() if hasattr(os, "getloadavg") else None, "cuda": torch.version.cuda}
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "command": shlex.join(["python", "scripts/bench_infer.py", *sys.argv[1:]]),
-        "commit": done.stdout.strip() or None,
+        "commit": commit(),
         "hardware": hardware,
         "versions": {"seedvr2": seedvr2.__version__, "torch": torch.__version__},
         "device": limits._asdict(),

@@ -15,7 +15,6 @@ import json
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from provenance import commit
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -200,10 +200,9 @@ def report(options: argparse.Namespace, peak: float, rows: list[dict]) -> dict:
     if options.device == "cuda":
         facts = torch.cuda.get_device_properties(0)
         hardware |= {"gpu": facts.name, "memory_gib": facts.total_memory / 2**30}
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "command": " ".join(["python", "scripts/bench_train.py", *sys.argv[1:]]),
-        "commit": done.stdout.strip() or None,
+        "commit": commit(),
         "hardware": hardware,
         "versions": {name: version(name) for name in ("seedvr2", "torch")},
         "matmul_tflops": peak / 1e12,

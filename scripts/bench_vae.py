@@ -15,7 +15,6 @@ import json
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from provenance import commit, processor
 
 from seedvr2.io.files import whole
 from seedvr2.models.vae.autoencoder import TIME, VideoVAE
@@ -205,11 +205,9 @@ def report(rows: list[dict]) -> None:
 
 def facts(options: argparse.Namespace, device: torch.device) -> dict:
     """What the results belong to."""
-    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
     return {
         "command": " ".join(["python", "scripts/bench_vae.py", *sys.argv[1:]]),
-        "commit": done.stdout.strip() or None,
+        "commit": commit(),
         "hardware": {"machine": platform.machine(), "device": label(device), "threads": options.threads},
         "versions": {name: version(name) for name in ("seedvr2", "torch")},
         "clip": [options.frames, options.height, options.width],
@@ -221,12 +219,6 @@ def label(device: torch.device) -> str:
     """The device in letters, digits and underscores."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def processor() -> str:
-    """The model of the processor."""
-    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
 
 
 if __name__ == "__main__":

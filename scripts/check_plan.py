@@ -10,13 +10,14 @@ import argparse
 import copy
 import gc
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
+
+import provenance
 
 from seedvr2 import config, infer  # before torch: the package sets how PyTorch allocates
 from seedvr2.data.procedural import ProceduralClips
@@ -177,10 +178,7 @@ def resident() -> int:
 
 def processor() -> str:
     """What it ran on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else provenance.processor()
 
 
 if __name__ == "__main__":

@@ -49,12 +49,6 @@ class Carry:
     def __init__(self) -> None:
         self._tails: dict[nn.Module, Tensor] = {}
 
-    def copy(self) -> "Carry":
-        """What is remembered now, sharing its tensors: a call that fails half-way can be repeated with the copy."""
-        copied = Carry()
-        copied._tails = dict(self._tails)
-        return copied
-
     def is_start(self, layer: nn.Module) -> bool:
         """Whether `layer` has seen no chunk of this clip yet."""
         return layer not in self._tails
