@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +102,8 @@ def decide(choice: Choice) -> Decided:
     device = pick_device(choice.device)
     files = find_model(choice.model, has_gpu=device.type != "cpu", models=choice.models)
     files = with_fidelity(files, choice.fidelity)
+    if not isinstance(choice.seed, Integral):
+        raise UserError(f"the seed is {choice.seed!r}; give a whole number")
     if choice.vae not in VAES:
         raise UserError(f"there is no way {choice.vae} of the autoencoder; use one of {', '.join(VAES)}")
     dtype, reason = (choice.dtype, None) if choice.dtype else native_dtype(device)

@@ -77,11 +77,17 @@ def _check_finite(network: nn.Module, path: Path) -> None:
             )
 
 
+_LORA_FACTS = {"rank": int, "alpha": int | float, "base": str, "strength": int | float}
+
+
 def _adapt(generator: nn.Module, adapters: Adapters) -> None:
     path = adapters.path
     facts = read_metadata(path).get("lora")
     if facts is None:
         raise UserError(f"{path} holds no adapters; give the lora.safetensors of a fine-tuning stage")
+    for name, kinds in _LORA_FACTS.items():
+        if not (isinstance(facts, dict) and isinstance(facts.get(name), kinds)):
+            raise UserError(f"{path} does not say the {name} of its adapters; use a file exported by seedvr2.train")
     strength = facts["strength"] if adapters.strength is None else adapters.strength
     values = {name: facts[name] for name in ("rank", "alpha", "base")}
     try:

@@ -1,6 +1,7 @@
 """The restorer of Python code: the very frames of the command, and results like what was given."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from seedvr2 import Restorer, infer
 from seedvr2.errors import UserError
@@ -178,3 +180,26 @@ def test_the_example_of_the_readme_runs_as_it_stands(capsys):
     exec(example, names)
     assert names["restored"].shape == (5, 3, 72, 128)
     assert capsys.readouterr().out.splitlines() == ["(72, 128, 3)"] * 9
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, None])
+def test_a_seed_that_is_no_whole_number_is_refused(seed):
+    with pytest.raises(UserError, match=re.escape(f"the seed is {seed!r}")):
+        Restorer("tiny", **(SETTINGS | {"seed": seed}))
+
+
+@pytest.mark.parametrize(
+    ("facts", "missing"),
+    [
+        ({}, "rank"),
+        ({"rank": 4}, "alpha"),
+        ({"rank": 4, "alpha": 4.0}, "base"),
+        ({"rank": "4", "alpha": 4.0, "base": "x", "strength": 1.0}, "rank"),
+        ("lora", "rank"),
+    ],
+)
+def test_adapters_that_do_not_say_what_they_are_are_refused(tmp_path, facts, missing):
+    path = tmp_path / "lora.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata={"seedvr2": json.dumps({"lora": facts})})
+    with pytest.raises(UserError, match=f"does not say the {missing} of its adapters"):
+        Restorer("tiny", lora=path, **SETTINGS)
