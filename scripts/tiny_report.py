@@ -35,9 +35,7 @@ FIDELITIES = (1.0, 0.5, 0.0)
 CHARTS = {  # title: {label: metric}
     "autoencoder, PSNR of training clips (dB)": {"vae": "vae/psnr", "decoder alone": "decoder/psnr"},
     "loss of base and tune": {"base": "base/loss", "tune": "tune/loss"},
-    "PSNR of restored previews (dB)": {
-        name: f"{name}/validation/psnr" for name in ("base", "tune", "restored", *ENDS)
-    },
+    "PSNR of restored previews (dB)": {name: f"{name}/validation/psnr" for name in ("base", "tune", "restored", *ENDS)},
     "GAN losses (ln 2: undecided)": {
         f"{end}, {player}": f"{end}/{player}/gan" for end in ENDS for player in ("d", "g")
     },

@@ -161,9 +161,7 @@ def _check_codec(name: str, suffix: str) -> None:
         )
 
 
-def _depth(
-    name: str, about: Codec, suffix: str, depth: int | None, source: MediaInfo, notes: list[str]
-) -> int:
+def _depth(name: str, about: Codec, suffix: str, depth: int | None, source: MediaInfo, notes: list[str]) -> int:
     if depth is None:
         follows_source = name in ("ffv1", "png", "tiff")  # exact formats keep what there is
         depth = next((bits for bits in about.depths if bits >= source.bits), about.depths[-1])
@@ -177,9 +175,7 @@ def _depth(
     return depth
 
 
-def _alpha(
-    name: str, about: Codec, suffix: str, alpha: bool | None, source: MediaInfo, notes: list[str]
-) -> bool:
+def _alpha(name: str, about: Codec, suffix: str, alpha: bool | None, source: MediaInfo, notes: list[str]) -> bool:
     can = suffix in about.alpha
     if alpha and not can:
         holders = [f"{other} in {codec.alpha[0]}" for other, codec in {**VIDEO, **PICTURES}.items() if codec.alpha]

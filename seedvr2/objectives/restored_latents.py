@@ -38,9 +38,7 @@ class RestoredLatents:
         """What the VAE has to encode: degraded clips where a restored latent is wanted, else clean ones."""
         if not batch.lq:
             raise UserError("restored latents need degraded clips: set degraded: true in the stage's feed")
-        return [
-            lq if chosen else hq for chosen, hq, lq in zip(self.chosen(batch), batch.hq, batch.lq, strict=True)
-        ]
+        return [lq if chosen else hq for chosen, hq, lq in zip(self.chosen(batch), batch.hq, batch.lq, strict=True)]
 
     def __call__(self, latents: Tensor, batch: Batch) -> Tensor:
         """Latents of `sources` (B, C, t, h, w), as the VAE has them, with those of degraded clips restored.

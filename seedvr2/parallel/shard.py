@@ -86,5 +86,3 @@ def _without_autocast(forward):
             return forward(vid, *args, **kwargs)
 
     return run
-
-

@@ -238,4 +238,3 @@ def _as_depth(alpha: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
 
 def _name(number: int) -> str:
     return f"segment-{number:06}"
-

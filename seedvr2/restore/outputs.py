@@ -91,4 +91,3 @@ def pixel_shape(info: MediaInfo, size: Size) -> Fraction:
     change = Fraction(info.width * size.height, info.height * size.width)
     is_rounding = abs(change - 1) * min(size) < 2  # even sides alone
     return info.sample_aspect if is_rounding else (info.sample_aspect * change).limit_denominator(1000)
-

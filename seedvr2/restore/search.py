@@ -173,9 +173,7 @@ def _in_folder(name: str, folder: Path) -> ModelFiles:
     origin = f"stage {stage}, {home}" if is_stage else f"from {home}"
     other = home.parents[1] / ENDS[1] / "final" / GENERATOR_FILE if stage == ENDS[0] else home / FAITHFUL_FILE
     faithful = other if other.is_file() else None
-    return ModelFiles(
-        name, origin, *(files[file] for file in OWN_FILES), faithful=faithful, steps=trained_steps(stage)
-    )
+    return ModelFiles(name, origin, *(files[file] for file in OWN_FILES), faithful=faithful, steps=trained_steps(stage))
 
 
 def _in_weights_folder(file: HubFile) -> Path | None:

@@ -44,9 +44,7 @@ def export(
             save_network(exported, temporary / f"{name}.safetensors", dtype=dtype, main=main)
 
 
-def save_network(
-    exported: Exported, path: Path, *, dtype: torch.dtype = torch.float32, main: bool = True
-) -> None:
+def save_network(exported: Exported, path: Path, *, dtype: torch.dtype = torch.float32, main: bool = True) -> None:
     """Write one network (the main rank; all take part). RoPE frequencies stay in fp32 whatever the type."""
     tensors = {}
     for key, value in to_released(exported.network).items():

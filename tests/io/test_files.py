@@ -62,4 +62,3 @@ def test_removing_what_is_not_there_is_fine(tmp_path):
     (tmp_path / "a").touch()
     remove(tmp_path / "a")
     assert names(tmp_path) == []
-

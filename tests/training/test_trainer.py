@@ -188,4 +188,3 @@ def test_diverging_training_keeps_a_checkpoint_and_stops_with_one_sentence(make,
     with pytest.raises(UserError, match="training diverged: 11 updates in a row"), contextlib.redirect_stdout(None):
         trainer.fit()
     assert [path.name for path in (run.folder / "first/checkpoints").iterdir()] == ["00000011"]
-

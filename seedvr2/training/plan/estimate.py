@@ -92,9 +92,7 @@ def encode_costs(planned: Outline, shape, parallel: Parallelism) -> tuple[Costs,
     share = -(-latents // parallel.sequence) if latents >= parallel.sequence else latents
     size = shape.height, shape.width
     at_once = min(share, planned.chunk) + (share > planned.chunk)  # a chunk, and the frames that it looks back on
-    return tuple(
-        vae_costs(planned.vae, STRIDE * (count - 1) + 1, *size, 1, grad=False) for count in (share, at_once)
-    )
+    return tuple(vae_costs(planned.vae, STRIDE * (count - 1) + 1, *size, 1, grad=False) for count in (share, at_once))
 
 
 def spent(
