@@ -25,6 +25,7 @@ from seedvr2.errors import UserError, main_guard
 from seedvr2.evaluation.metric import make_metrics, score
 from seedvr2.io.files import whole
 from seedvr2.io.media import open_media
+from seedvr2.models.vae.causal import Carry
 from seedvr2.restore.resize import Size, parse_size
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "tiny"
@@ -143,7 +144,8 @@ def write_closeness(options: argparse.Namespace) -> None:
         height, width = (edge // 16 * 16 for edge in frames.shape[1:3])
         frames = frames[: (len(frames) - 1) // 4 * 4 + 1, :height, :width]
         clip = torch.from_numpy(frames).movedim(-1, 1) / 127.5 - 1
-        coded = codec.decode(codec.encode(clip)).float().clamp(-1, 1).add(1).mul(127.5).round().byte()
+        latent = codec.encode(clip, history=Carry(), noise=None)
+        coded = codec.decode(latent, history=Carry()).float().clamp(-1, 1).add(1).mul(127.5).round().byte()
         coded = coded.movedim(1, -1).numpy()
         made = restorer.restore(frames, scale=1.0)
         pairs = {"restored": (made, frames), "autoencoder": (coded, frames), "between": (made, coded)}

@@ -39,7 +39,7 @@ def test_condition_noise_has_a_clean_share_and_a_limit():
     assert noise.timestep(0.7, (1, 90, 160)) > 125
 
 
-@pytest.mark.parametrize("settings", [{"limit": 1.5}, {"limit": -0.1}, {"clean_share": 1.5}])
+@pytest.mark.parametrize("settings", [{"limit": 1.5}, {"limit": -0.1}, {"clean_share": 1.5}, {"milder": -1}])
 def test_impossible_condition_noise_is_refused(settings):
     with pytest.raises(UserError, match="condition_noise"):
         ConditionNoise(**settings)
@@ -53,6 +53,22 @@ def test_condition_is_the_noised_latent_a_mask_and_a_prompt(make_batch, prompts)
         assert torch.equal(latent[..., :16], noised(lq, draws.normal("condition/noise", lq), when))
         assert (latent[..., 16] == 1).all()
         assert torch.equal(text, table("negative"))
+
+
+def test_a_share_of_the_conditions_moves_some_way_to_the_clean_latents(make_batch, prompts):
+    table, noise = prompts(), ConditionNoise(limit=0.0, milder=0.4)
+    ways = []
+    for key in map(str, range(100)):
+        batch = make_batch(key)
+        found = training_condition(batch, table, PromptOdds(), noise).latents
+        for hq, lq, latent in zip(batch.hq, batch.lq, found, strict=True):
+            moved, whole = latent[..., :16] - lq, hq - lq
+            ways.append((moved * whole).sum().item() / whole.square().sum().item())
+            assert torch.allclose(moved, ways[-1] * whole, atol=1e-5)
+    assert sum(way > 0 for way in ways) / len(ways) == pytest.approx(0.4, abs=0.1)
+    assert min(ways) == 0
+    assert 0.9 < max(ways) < 1
+    assert sum(ways) / sum(way > 0 for way in ways) == pytest.approx(0.5, abs=0.1)
 
 
 def test_draws_of_a_clip_depend_on_its_key_only(make_batch, prompts):
