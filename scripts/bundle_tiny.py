@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "seedvr2" / "assets" / "tiny"
 LARGEST = 40 * 2**20  # bytes
 PLACES = {  # file of the model: stage and file of the run
-    "vae": "decoder/final/vae",
+    "vae": "restored/final/vae",
     "generator": "vivid/final/generator",
     "faithful": "faithful/final/generator",
     "prompts": "tune/final/prompts",

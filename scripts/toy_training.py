@@ -56,13 +56,13 @@ class Size(NamedTuple):
 
 
 NETWORKS = ("model=tiny", "vae=tiny", "prompts=learned", "parallel=single", "run.precision=fp32", "run.threads=1")
-TOY = ("layers=3", "separate_layers=0", "mlp.expand=2", "window.area=64")
+TOY = ("width=128", "heads=4", "layers=3", "separate_layers=0", "mlp.expand=2", "window.area=64")
 SIZES = {
     "toy": Size(
         networks=(*NETWORKS, *(f"model.trunk.{value}" for value in TOY)),
         shapes=((1, 64, 0.6, 16), (5, 64, 0.4, 8)),
-        samples=384,
-        base=1000,
+        samples=1000,
+        base=2000,
         side=128,
         rates={"base": 1e-3, "distill": 3e-4, "apt": 1e-4},
     ),
@@ -139,7 +139,8 @@ class Study:
         """`final` folder of the multi-step base of a seed, trained once."""
         cosine = ["schedule._target_=seedvr2.optim.schedule.cosine", "schedule.warmup=50", "ema=0.99"]
         settings = self.stage("base", f"iterations={self.size.base}", *(f"objective.{change}" for change in cosine))
-        settings += ["+stages.base.objective.schedule.final=0.05", "+stages.base.objective.start=copy", *extra]
+        settings += ["+stages.base.objective.schedule.final=0.05", "+stages.base.objective.start=copy"]
+        settings += ["+stages.base.objective.weighed_by=${vae}", *extra]
         run = self.train(self.out / f"seed{seed}" / name, seed, {}, ["+stage@stages.base=base", *settings])
         return run / "base" / "final"
 

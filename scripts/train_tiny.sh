@@ -10,19 +10,24 @@ for stage in base distill tune faithful vivid; do cached+=("stages.$stage.feed.c
 train() { # settings, and ~stages that are left out
     "$python" -m seedvr2.train +experiment=tiny data.root="$data" "$@"
 }
+together() { # a module and its settings, on both cores
+    "$python" -m torch.distributed.run --standalone --nproc-per-node 2 -m "$@"
+}
 
-generator=('~stages.base' '~stages.distill' '~stages.tune' '~stages.faithful' '~stages.vivid')
-train run.dir="$run" run.threads=2 '~stages.decoder' "${generator[@]}"
-"$python" -m torch.distributed.run --standalone --nproc-per-node 2 -m seedvr2.precompute data=tiny data.root="$data" \
-    vae=tiny weights="$vae" output="$run/latents" 'samples=[7000,400]' draws=2 per_shard=100 workers=0 threads=1
+first=('~stages.base' '~stages.distill' '~stages.tune')
+last=('~stages.restored' '~stages.faithful' '~stages.vivid')
+train run.dir="$run" run.threads=2 '~stages.decoder' "${first[@]}" "${last[@]}"
+together seedvr2.precompute data=tiny data.root="$data" vae=tiny weights="$vae" output="$run/latents" \
+    'samples=[10000,400]' draws=2 per_shard=100 workers=0 threads=1
 if [ ! -d "$run/decoder" ]; then
-    train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' "${generator[@]}" &
+    train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' "${first[@]}" "${last[@]}" &
 fi
-train run.dir="$run" run.precision=bf16 '~stages.decoder' "${cached[@]}"
+train run.dir="$run" run.precision=bf16 '~stages.decoder' "${last[@]}" "${cached[@]}"
 wait
 if [ ! -d "$run/decoder" ]; then
     cat "$run-decoder/metrics.jsonl" >> "$run/metrics.jsonl"
     cp -r "$run-decoder/decoder" "$run/decoder.part"
     mv "$run/decoder.part" "$run/decoder"
 fi
-train run.dir="$run" run.precision=bf16 "${cached[@]}" # finds every stage finished, and writes the whole configuration
+together seedvr2.train +experiment=tiny data.root="$data" run.dir="$run" '~stages.faithful' '~stages.vivid' "${cached[@]}"
+train run.dir="$run" run.precision=bf16 "${cached[@]}"
