@@ -34,7 +34,7 @@ import cv2
 import numpy as np
 import torch
 from plain_degradation import Cut, plain_pair
-from provenance import commit, processor
+from provenance import processor
 from torch import Tensor
 
 from seedvr2 import config
@@ -49,6 +49,7 @@ from seedvr2.data.procedural import ProceduralClips
 from seedvr2.data.shapes import Shape
 from seedvr2.data.view import shrink_factor
 from seedvr2.errors import Parser, UserError, main_guard
+from seedvr2.evaluation.runner import commit
 from seedvr2.io.files import whole
 from seedvr2.randomness import numpy_generator
 

@@ -36,12 +36,12 @@ import numpy as np
 import torch
 from bench_models import restorer_of
 from limits import Device, chosen_device, clock
-from provenance import commit
 from roofline import MODELS, PATHS, Clip, floors, on_path, stages
 from scaling import report_scaling
 
 from seedvr2.data.procedural import ProceduralClips
 from seedvr2.errors import Parser, UserError, main_guard
+from seedvr2.evaluation.runner import commit
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.files import whole
 from seedvr2.io.media import open_media

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from provenance import commit
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from seedvr2 import config
 from seedvr2.data.batch import Batch
 from seedvr2.errors import UserError, main_guard
+from seedvr2.evaluation.runner import commit
 from seedvr2.io.files import whole
 from seedvr2.models.dit import Trunk
 from seedvr2.models.patch import PATCH

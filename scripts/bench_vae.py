@@ -23,8 +23,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from provenance import commit, processor
+from provenance import processor
 
+from seedvr2.evaluation.runner import commit
 from seedvr2.io.files import whole
 from seedvr2.models.vae.autoencoder import TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry, Fresh, History

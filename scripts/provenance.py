@@ -1,22 +1,8 @@
-"""Where a measurement comes from: the commit of this repository and the processor."""
+"""What a measurement ran on: the processor. The commit is known to `seedvr2.evaluation.runner.commit`."""
 
 import platform
 import re
-import subprocess
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def commit() -> str | None:
-    """The commit that is checked out, None outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None
 
 
 def processor() -> str:

@@ -135,7 +135,9 @@ def collected(
             method: {clip: one["offset"] for clip, one in clips.items() if one.get("offset")}
             for method, clips in found.items()
         },
-        versions={"python": platform.python_version()} | dict(_pairs(versions(*PACKAGES))) | _commit(),
+        versions={"python": platform.python_version()}
+        | dict(_pairs(versions(*PACKAGES)))
+        | ({"commit": head} if (head := commit()) else {}),
         hardware=hardware(),
         command=command,
     )
@@ -223,10 +225,11 @@ def _pairs(text: str) -> list[list[str]]:
     return [part.rsplit(" ", 1) for part in text.split(", ") if part]
 
 
-def _commit() -> dict[str, str]:
+def commit() -> str | None:
+    """The commit of this repository that is checked out, None outside one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
-        return {}
-    return {"commit": done.stdout.strip()} if done.returncode == 0 else {}
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
