@@ -19,11 +19,10 @@ class FolderClips:
 
     `image_share` is the share of clips taken from still images (None: their share of the files); images asked for more
     than one frame become a slow pan and zoom, videos shorter than asked run back and forth. With `images_for_stills` a
-    single frame never comes from a video, whose decoding costs far more. `shrink`, `video_shrink`, `horizontal_flip`,
-    `vertical_flip` and `reverse`: see `Cutter`. `allow`, `skip` and `frame_folders`: see `list_folder`. A file that
-    cannot be used (damaged, too small, high dynamic range) is passed over, logged once, and the next one is taken;
-    `failures` counts those that could not be read. Raises UserError for a folder without files, and at `clip` if none
-    of them can be used.
+    single frame never comes from a video, whose decoding costs far more. From `shrink` to `gamma`: see `Cutter`.
+    `allow`, `skip` and `frame_folders`: see `list_folder`. A file that cannot be used (damaged, too small, high dynamic
+    range) is passed over, logged once, and the next one is taken; `failures` counts those that could not be read.
+    Raises UserError for a folder without files, and at `clip` if none of them can be used.
     """
 
     def __init__(
@@ -37,6 +36,8 @@ class FolderClips:
         horizontal_flip: float = 0.5,
         vertical_flip: float = 0.0,
         reverse: float = 0.5,
+        channel_shuffle: float = 0.0,
+        gamma: Sequence[float] | None = None,
         allow: Sequence[str] = ("*",),
         skip: Sequence[str] = (),
         frame_folders: bool = True,
@@ -47,7 +48,7 @@ class FolderClips:
         self.image_share = len(self.images) / total if image_share is None else float(image_share)
         self.images_for_stills = images_for_stills and bool(self.images)
         flips = {"horizontal_flip": horizontal_flip, "vertical_flip": vertical_flip, "reverse": reverse}
-        self.cut = Cutter(shrink, video_shrink, **flips)
+        self.cut = Cutter(shrink, video_shrink, **flips, channel_shuffle=channel_shuffle, gamma=gamma)
         self.failures = 0
         self._reported: set[Path] = set()
 

@@ -28,8 +28,8 @@ class IndexClips:
     or with `stills="any"` also from videos. Of the sizes that `serve` was told, a clip serves the one nearest to its
     own aspect ratio. `root`: folder of the files, if they moved since they were indexed. `licences`: those that are
     taken, None for all. `reader`: av, or decord (which ignores edit lists, and takes whole shard members into memory).
-    `shrink`, `video_shrink`, `horizontal_flip`, `vertical_flip` and `reverse`: see `Cutter`. Clips that cannot be read
-    are passed over, logged once and counted in `failures`. Raises UserError for an unreadable index.
+    From `shrink` to `gamma`: see `Cutter`. Clips that cannot be read are passed over, logged once and counted in
+    `failures`. Raises UserError for an unreadable index.
     """
 
     def __init__(
@@ -45,12 +45,14 @@ class IndexClips:
         horizontal_flip: float = 0.5,
         vertical_flip: float = 0.0,
         reverse: float = 0.5,
+        channel_shuffle: float = 0.0,
+        gamma: Sequence[float] | None = None,
     ):
         self.location, self.root = index, root
         self.index = Index(index, root=root)
         self.stills, self.licences, self.reader = stills, licences, reader
         flips = {"horizontal_flip": horizontal_flip, "vertical_flip": vertical_flip, "reverse": reverse}
-        self.cut = Cutter(shrink, video_shrink, **flips)
+        self.cut = Cutter(shrink, video_shrink, **flips, channel_shuffle=channel_shuffle, gamma=gamma)
         self.failures = 0
         self._reported: set[str] = set()
         self._shapes: tuple[tuple[int, int, int], ...] = ()

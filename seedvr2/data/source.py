@@ -39,8 +39,9 @@ class Cutter:
     """Random parts of pictures and videos at the size that is asked for.
 
     `shrink` is the range of reduction by area averaging, which turns mildly compressed pictures into clean ones;
-    `video_shrink` replaces it for videos. `horizontal_flip`, `vertical_flip` and `reverse` (in time) are probabilities.
-    Raises UserError for reductions below 1.
+    `video_shrink` replaces it for videos. `horizontal_flip`, `vertical_flip`, `reverse` (in time) and `channel_shuffle`
+    (the three colours in another order) are probabilities. `gamma`: range of a power of all values, log-uniform; None:
+    values stay what they are. Raises UserError for reductions below 1 and powers that are not positive.
     """
 
     def __init__(
@@ -51,28 +52,39 @@ class Cutter:
         horizontal_flip: float,
         vertical_flip: float,
         reverse: float,
+        channel_shuffle: float,
+        gamma: Sequence[float] | None,
     ):
         self.shrink = span_of("shrink", shrink)
         self.video_shrink = span_of("video_shrink", shrink if video_shrink is None else video_shrink)
         if min(self.shrink[0], self.video_shrink[0]) < 1:
             raise UserError(f"shrink is {list(shrink)} and video_shrink {video_shrink}; give factors of at least 1")
         self.flips = (float(reverse), float(vertical_flip), float(horizontal_flip))
+        self.channel_shuffle = float(channel_shuffle)
+        self.gamma = None if gamma is None else span_of("gamma", gamma)
+        if self.gamma and self.gamma[0] <= 0:
+            raise UserError(f"gamma is {list(gamma)}; give powers above 0, such as [0.67, 1.5]")
 
     def still(self, rng: np.random.Generator, picture: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
         """Part of a uint8 (H,W,3) picture, with a slow pan and zoom if several frames are wanted."""
         if frames == 1:
-            return self._flipped(rng, random_crop(rng, picture[None], view, shrink=self.shrink))
-        return self._flipped(rng, camera_move(rng, picture, frames, view, shrink=self.shrink))
+            return self._varied(rng, random_crop(rng, picture[None], view, shrink=self.shrink))
+        return self._varied(rng, camera_move(rng, picture, frames, view, shrink=self.shrink))
 
     def video(self, rng: np.random.Generator, window: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
         """Part of a uint8 (T,H,W,3) video, which runs back and forth if it has fewer frames than wanted."""
         if len(window) < frames:
             window = window[back_and_forth(len(window), frames)]
-        return self._flipped(rng, random_crop(rng, window, view, shrink=self.video_shrink))
+        return self._varied(rng, random_crop(rng, window, view, shrink=self.video_shrink))
 
-    def _flipped(self, rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:
+    def _varied(self, rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:
         axes = [axis for axis, probability in enumerate(self.flips) if rng.random() < probability]
-        return np.ascontiguousarray(np.flip(clip, axes))
+        clip = np.flip(clip, axes)
+        if self.channel_shuffle and rng.random() < self.channel_shuffle:
+            clip = clip[..., rng.permutation(3)]
+        if self.gamma:
+            clip = clip ** np.float32(np.exp(rng.uniform(*np.log(self.gamma))))
+        return np.ascontiguousarray(clip)
 
 
 def back_and_forth(length: int, frames: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from seedvr2.errors import UserError
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary path to write a file or folder to; it becomes `path` if the block succeeds and vanishes if not."""
+def whole(path: Path, *, contended: bool = False) -> Iterator[Path]:
+    """A temporary path to write a file or folder to; it becomes `path` if the block succeeds and vanishes if not.
+
+    contended: other processes may write the same file at the same time; each has a temporary of its own, the last wins.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part" if contended else f".{path.name}.part")
     remove(temporary)
     try:
         yield temporary

@@ -54,7 +54,7 @@ class LatentCache:
         path = folder / FACTS
         try:
             if not path.is_file():
-                with whole(path) as temporary:
+                with whole(path, contended=True) as temporary:  # all ranks begin together
                     temporary.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
         except OSError as error:
             raise UserError(f"{folder} cannot be written ({error.strerror}): choose another output") from error

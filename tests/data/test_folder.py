@@ -1,5 +1,6 @@
 """Properties of clips from a folder: exact windows, skipped damage, repeatable draws."""
 
+import itertools
 import logging
 from fractions import Fraction
 
@@ -100,6 +101,28 @@ def test_flips_happen_as_asked(folder):
     assert np.array_equal(clips[0][::-1, ::-1, ::-1], clips[1])
 
 
+def test_colours_change_places_and_tones_bend_as_asked(folder):
+    plain, mixed = (
+        FolderClips(folder, allow=["clip.mkv"], **PLAIN, **options)
+        for options in ({}, {"channel_shuffle": 1.0, "gamma": (0.5, 2.0)})
+    )
+    found = []
+    for seed in range(40):
+        before, after = (source.clip(np.random.default_rng(seed), 2, 16, 16) for source in (plain, mixed))
+        inner = (
+            (after > 0.1) & (after < 0.9) & (before.max(-1, keepdims=True) < 1) & (before.min(-1, keepdims=True) > 0)
+        )
+        for order in itertools.permutations(range(3)):
+            powers = np.log(after[inner]) / np.log(before[..., order][inner])
+            if np.ptp(powers) < 1e-4:
+                found.append((order, powers.mean()))
+    assert len(found) == 40, "each clip is another one with its colours in one order, to one power"
+    assert len({order for order, _ in found}) == 6
+    powers = [power for _, power in found]
+    assert 0.5 <= min(powers) < 0.7
+    assert 1.4 < max(powers) <= 2
+
+
 def test_broken_files_are_skipped_counted_and_named_once(folder, caplog):
     (folder / "broken.mp4").write_text("nothing")
     (folder / "broken.png").write_text("nothing")
@@ -125,3 +148,5 @@ def test_useless_settings_are_refused(folder, tmp_path_factory):
         FolderClips(tmp_path_factory.mktemp("empty"))
     with pytest.raises(UserError, match="shrink"):
         FolderClips(folder, shrink=(0.5, 1.0))
+    with pytest.raises(UserError, match="gamma"):
+        FolderClips(folder, gamma=(0.0, 1.0))

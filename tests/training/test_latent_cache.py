@@ -2,6 +2,7 @@
 
 import functools
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -105,6 +106,16 @@ def test_any_number_of_ranks_workers_and_kills_leave_the_same_bytes(cache, vaes,
     assert lines[0].startswith("3 of 6 shards")
     for name in ("ranks", "workers", "killed"):
         assert contents(tmp_path / name) == contents(cache.folder)
+
+
+def test_ranks_may_begin_a_cache_at_the_same_moment(tmp_path):
+    facts = {"samples": 2, "draws": 1, "per_shard": 1}
+    with ThreadPoolExecutor(8) as ranks:
+        for attempt in range(30):
+            folder = tmp_path / str(attempt)
+            begun = list(ranks.map(LatentCache.create, [folder] * 8, [facts] * 8))
+            assert all(cache.samples == 2 for cache in begun)
+            assert [path.name for path in folder.iterdir()] == ["cache.json"]
 
 
 def test_training_draws_from_the_cache_by_step_and_position_alone(cache, vaes):
