@@ -25,7 +25,7 @@ fi
 train run.dir="$run" run.precision=bf16 '~stages.decoder' "${last[@]}" "${cached[@]}"
 wait
 if [ ! -d "$run/decoder" ]; then
-    cat "$run-decoder/metrics.jsonl" >> "$run/metrics.jsonl"
+    grep -q '"stage": "decoder"' "$run/metrics.jsonl" || cat "$run-decoder/metrics.jsonl" >> "$run/metrics.jsonl"
     cp -r "$run-decoder/decoder" "$run/decoder.part"
     mv "$run/decoder.part" "$run/decoder"
 fi

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ class Parser(argparse.ArgumentParser):
 def main_guard(program: str, *, speaks: bool = True) -> Iterator[None]:
     """Turn a `UserError` inside a command into `program: sentence` on stderr and exit code 2, an interrupt into 130.
 
+    So is a path that no file can have, wherever it is met first.
     speaks: False for one of several processes that would all say the same; it stays until another one has said it,
     because the launcher ends them all when the first one ends.
     """
@@ -34,6 +36,10 @@ def main_guard(program: str, *, speaks: bool = True) -> Iterator[None]:
         yield
     except UserError as error:
         sentence, code = str(error), 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sentence, code = f"{error.filename} is too long for the name of a file; give a shorter one", 2
     except KeyboardInterrupt:
         sentence, code = "interrupted", 130
     else:
