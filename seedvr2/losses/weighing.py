@@ -4,13 +4,14 @@ Latents are scaled for diffusion, so that channels of fine detail are as large a
 far more in a picture. Losses that shall be near in pixels therefore weigh latents; ours, not in the paper.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 SHAPE = (2, 6, 6)  # of the latents that are disturbed, (t, h, w)
 STEP = 0.1  # of the disturbance, in units of the scaled latents
+LEAST = 0.003  # squared error below which degraded latents count as good
 
 
 @torch.no_grad()
@@ -36,3 +37,17 @@ def pixel_weights(
         changes.append((decode(moved / scale) - frames).double().square().mean())
     squares = torch.stack(changes)
     return (squares / squares.mean()).sqrt().float()
+
+
+def relative_weights(lq: Sequence[Tensor], hq: Sequence[Tensor], channels: Tensor) -> Tensor:
+    """What the squared errors of each row of packed clips are multiplied by to count relative to the degraded clip's.
+
+    lq, hq: latents (t, h, w, C); channels: weights of the channels, (C,) or a scalar. Returns (sum of t*h*w, 1), one
+    value per clip: the mean of `weight * (channels * error)^2` is 1 for a result that is no nearer to the clean clip
+    than its input was. PSNR is logarithmic, so this follows its mean over clips; a plain mean follows the worst clips.
+    """
+    factors = []
+    for degraded, clean in zip(lq, hq, strict=True):
+        error = torch.mean((channels * (degraded - clean).float()) ** 2)
+        factors.append((1 / (error + LEAST)).expand(degraded.shape[:3].numel(), 1))
+    return torch.cat(factors)

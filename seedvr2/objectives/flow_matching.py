@@ -11,6 +11,7 @@ from seedvr2.flow.condition import pack, unpack
 from seedvr2.flow.path import noised, velocity
 from seedvr2.flow.sampler import euler
 from seedvr2.flow.timesteps import logit_normal, shift_by_resolution, trailing
+from seedvr2.losses.weighing import relative_weights
 from seedvr2.models.start import start_as_copy
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
 from seedvr2.objectives.restoration import (
@@ -33,7 +34,7 @@ class FlowMatching:
     prompt_odds: odds of the negative and the null prompt (dropout), else the positive one. condition_noise: noise on
     the LQ latent. start: what a fresh generator does at first (see `models/start.py`). preview_steps: Euler steps
     of the preview. weighed_by: recipe of the VAE whose decoder says how much an error of each channel counts (see
-    `losses/weighing.py`), None: all the same.
+    `losses/weighing.py`), None: all the same. relative: the errors of a clip count relative to those of its LQ latent.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FlowMatching:
         scale: float = 1.0,
         preview_steps: int = 8,
         weighed_by: Recipe | None = None,
+        relative: bool = False,
     ):
         self.recipes = {"generator": generator, "prompts": prompts}
         first = start_as_copy if start == "copy" else None
@@ -72,6 +74,7 @@ class FlowMatching:
         self.condition_noise = condition_noise or ConditionNoise()
         self.loc, self.scale, self.preview_steps = loc, scale, preview_steps
         self.channel_weights = channel_weights(weighed_by, build, weights)
+        self.relative = relative
 
     @classmethod
     def workload(
@@ -101,7 +104,10 @@ class FlowMatching:
         when = torch.stack(times).to(noise[0].device)
         predicted = velocities(self.generator, samples, condition, when)
         target = [velocity(*clip) for clip in zip(batch.hq, noise, strict=True)]
-        loss = torch.mean((self.channel_weights * (pack(predicted) - pack(target))) ** 2)
+        errors = (self.channel_weights * (pack(predicted) - pack(target))) ** 2
+        if self.relative:
+            errors = errors * relative_weights(batch.lq, batch.hq, self.channel_weights)
+        loss = errors.mean()
         return loss, {"loss": loss}
 
     def preview(self, batch: Batch) -> list[Tensor]:

@@ -8,6 +8,7 @@ import torch
 from seedvr2.flow.path import noised
 from seedvr2.flow.timesteps import logit_normal, shift_by_resolution
 from seedvr2.losses.weighing import pixel_weights
+from seedvr2.objectives import flow_matching
 from seedvr2.objectives.flow_matching import FlowMatching
 from seedvr2.objectives.restoration import ConditionNoise, PromptOdds
 
@@ -49,6 +50,21 @@ def test_errors_count_as_the_decoder_shows_them(make, make_batch, vae):
     target = torch.cat([(n - x).flatten(0, 2) for n, x in zip(batch.normal("noise"), batch.hq, strict=True)])
     assert loss.item() == pytest.approx(((predicted - target) * weights).square().mean().item(), rel=1e-5)
     assert weights[0] > 2 * weights[1:].max()
+
+
+@pytest.mark.parametrize("far", [0.3, 3.0])
+def test_relative_errors_say_how_much_nearer_than_the_input_a_result_is(make, make_batch, monkeypatch, vae, far):
+    objective, batch = make(relative=True, weighed_by=vae), make_batch()
+    # The clips are damaged by very different amounts, and restored by the same share.
+    damaged = [
+        hq + far ** (1 + number) * (lq - hq) for number, (hq, lq) in enumerate(zip(batch.hq, batch.lq, strict=True))
+    ]
+    batch = batch._replace(lq=damaged)
+    for share in (0.0, 0.5, 1.0):
+        made = [lq + share * (hq - lq) for hq, lq in zip(batch.hq, batch.lq, strict=True)]
+        answer = [noise - clip for noise, clip in zip(batch.normal("noise"), made, strict=True)]
+        monkeypatch.setattr(flow_matching, "velocities", lambda *_, answer=answer: answer)
+        assert objective.loss(batch)[0].item() == pytest.approx((1 - share) ** 2, abs=0.08)
 
 
 def test_samples_lie_on_the_path_at_the_timestep_the_network_is_told(make, make_batch):
