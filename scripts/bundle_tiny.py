@@ -1,6 +1,6 @@
 """Put a finished run into the package as seedvr2-tiny: bf16 weights and a model card.
 
-    python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json]
+    python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json] [--differs TEXT]
 
 Takes the generators of both ends, the prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
 training command and configuration, data with licences (docs/tiny_data.md), iterations and last metrics of every stage.
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the finished run")
     parser.add_argument("--commit", required=True, help="commit of this repository that trained it")
     parser.add_argument("--scores", type=Path, help="report.json of python -m seedvr2.eval, to quote in the card")
+    parser.add_argument("--differs", help="what was not as the command of the card does it")
     options = parser.parse_args()
     with main_guard("bundle_tiny"), whole(TARGET) as folder:
         folder.mkdir(parents=True)
@@ -86,6 +87,7 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
         "parameters": {name: parameters(folder / f"{name}.safetensors") for name in PLACES},
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
         "command": "bash scripts/train_tiny.sh DIR RUN",
+        "differs": options.differs,
         "commit": options.commit,
         "config": yaml.safe_load(text),
         "data": data_list(),
