@@ -78,13 +78,16 @@ class Cutter:
         return self._varied(rng, random_crop(rng, window, view, shrink=self.video_shrink))
 
     def _varied(self, rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:
-        axes = [axis for axis, probability in enumerate(self.flips) if rng.random() < probability]
-        clip = np.flip(clip, axes)
+        clip = self._flipped(rng, clip)
         if self.channel_shuffle and rng.random() < self.channel_shuffle:
             clip = clip[..., rng.permutation(3)]
         if self.gamma:
             clip = clip ** np.float32(np.exp(rng.uniform(*np.log(self.gamma))))
         return np.ascontiguousarray(clip)
+
+    def _flipped(self, rng: np.random.Generator, clip: np.ndarray) -> np.ndarray:
+        axes = [axis for axis, probability in enumerate(self.flips) if rng.random() < probability]
+        return np.ascontiguousarray(np.flip(clip, axes))
 
 
 def back_and_forth(length: int, frames: int) -> np.ndarray:
