@@ -208,7 +208,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> list[Target]:
-    """What is to be written of an input, checked before any work is done. Raises UserError for what cannot be."""
+    """What is to be written of an input, checked before any work is done. Raises UserError for what cannot be.
+
+    With --plan nothing is written, so that an output may be in the way.
+    """
     info = media.info
     size = output_size(arguments, info.height, info.width)
     doubled = Size(size.height, 2 * size.width)
@@ -218,8 +221,11 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     if info.kind != "image":
         codec = {name: getattr(arguments, name) for name in codec}
     targets = []
+    if not arguments.plan:
+        pair.make_folder()
     for path, extent, alpha in wanted:
-        check_output(info.path, path, overwrite=arguments.overwrite)
+        if not arguments.plan:
+            check_output(info.path, path, overwrite=arguments.overwrite)
         encoding = choose_encoding(
             path,
             info,

@@ -232,6 +232,15 @@ def test_pictures_of_one_size_are_planned_once(tmp_path, monkeypatch, capsys):
     assert traced[0][0] is traced[1][0]
 
 
+def test_a_plan_leaves_nothing_and_minds_no_output(tmp_path, capsys):
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", texture(0, 16, 16))
+    run("--input", tmp_path / "*.png", "--output", tmp_path / "out", "--plan", "--model", "tiny")
+    run("--input", tmp_path / "a.png", "--output", tmp_path / "b.png", "--plan", "--model", "tiny")
+    assert capsys.readouterr().out.count("at most") == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
 def test_programs_get_events_and_quiet_says_nothing(film, tmp_path, capsys):
     run("--input", film, "--output", tmp_path / "a.mkv", "--model", "identity", "--json")
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

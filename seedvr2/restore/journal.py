@@ -1,23 +1,27 @@
 """What is finished of an output, in a folder beside it: the same command goes on where a run was killed.
 
-The folder holds the finished segments and `journal.json`, which names them; a segment counts once it is in there.
+The folder holds the finished segments and `journal.json`, which names them; a segment counts once it is in there. Its
+lock is held by the run that writes it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from seedvr2.errors import UserError
 from seedvr2.io.files import remove, whole
 
-FILE = "journal.json"
+FILE, LOCK = "journal.json", "lock"
 HEAD = 1 << 20  # bytes of an input that tell it from others, with its size and time
 
 
 class Journal:
-    """The journal of one output. Raises UserError if an unfinished run with other settings lies there.
+    """The journal of one output. Raises UserError if another run writes it, or one with other settings is unfinished.
 
     key: everything that the frames depend on, JSON-able. fresh: begin anew, whatever lies there. `frames`: how many are
     finished. `shots`: numbers of the frames that begin shots, as far as they are known. `state`: what the caller wants
@@ -26,19 +30,16 @@ class Journal:
 
     def __init__(self, output: Path, key: Mapping, *, fresh: bool = False):
         self.folder = output.with_name(f".{output.name}.work")
-        self._path = self.folder / FILE
-        if fresh:
-            remove(self.folder)
-        found = self._read()
-        key = json.loads(json.dumps(key))
-        if found is not None and found["key"] != key:
-            changed = sorted(name for name in key if found["key"].get(name) != key[name])
-            raise UserError(
-                f"an unfinished run of {output} lies in {self.folder.name}, with another {changed[0]}; repeat its "
-                "command to go on, or use --overwrite to begin anew"
-            )
-        self._facts = found or {"key": key, "segments": [], "frames": 0, "shots": [0], "state": None}
-        self._clean()
+        self._path, self._lock = self.folder / FILE, FileLock(self.folder / LOCK, timeout=0)
+        self._hold(output)
+        try:
+            self._facts = {"key": json.loads(json.dumps(key)), "segments": [], "frames": 0, "shots": [0], "state": None}
+            if not fresh:
+                self._go_on(output)
+            self._clean()
+        except BaseException:
+            self._lock.release()
+            raise
 
     @property
     def segments(self) -> list[str]:
@@ -77,30 +78,52 @@ class Journal:
 
     def leave(self) -> None:
         """Keep what is finished for the next run; if nothing is, keep nothing."""
+        self._lock.release()
         if not self.frames:
             self.remove()
 
     def remove(self) -> None:
         """Forget everything: the output is complete."""
+        self._lock.release()
         remove(self.folder)
 
-    def _read(self) -> dict | None:
-        try:
-            return json.loads(self._path.read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return None  # it is written whole, so this is no journal of ours
-
-    def _clean(self) -> None:
-        # What a kill left of the segment it interrupted.
+    def _hold(self, output: Path) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
+            with contextlib.suppress(NotImplementedError):  # a file system without locks
+                self._lock.acquire()
+        except Timeout:
+            raise UserError(f"another run is writing {output}; wait for it, or choose another --output") from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _go_on(self, output: Path) -> None:
+        try:
+            found, key = json.loads(self._path.read_text()), self._facts["key"]
+        except FileNotFoundError:
+            return
+        except ValueError:
+            return  # it is written whole, so this is no journal of ours
+        if found["key"] != key:
+            changed = sorted(name for name in key if found["key"].get(name) != key[name])
+            raise UserError(
+                f"an unfinished run of {output} lies in {self.folder.name}, with another {changed[0]}; repeat its "
+                "command to go on, or use --overwrite to begin anew"
+            )
+        self._facts = found
+
+    def _clean(self) -> None:
+        # What a kill left of the segment it interrupted; all of it when nothing is kept.
+        kept = (LOCK, *[FILE] * bool(self.segments), *self.segments)
+        try:
             for path in self.folder.iterdir():
-                if not any(path.name == FILE or path.name.startswith(name) for name in self.segments):
+                if not path.name.startswith(kept):
                     remove(path)
         except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}); choose another --output") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.folder} cannot be written ({error.strerror}); choose another --output")
 
     def _write(self) -> None:
         try:

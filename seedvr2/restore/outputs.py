@@ -22,9 +22,9 @@ class Pair(NamedTuple):
     folder: Path | None = None
 
     def path(self, info: MediaInfo, *, container: str | None) -> Path:
-        """The output of an opened input; its folder is made if it is one of several.
+        """The output of an opened input.
 
-        container: ending of films that were not named, None for what suits. Raises UserError if the folder cannot be.
+        container: ending of films that were not named, None for what suits.
         """
         if self.output is not None:
             return self.output
@@ -33,11 +33,16 @@ class Pair(NamedTuple):
         ending = usual if container is None or info.kind == "image" else container
         if self.folder is None:
             return self.source.with_name(f"{name}{MARK}{ending}")
+        return self.folder / f"{name}{ending}"
+
+    def make_folder(self) -> None:
+        """Make the output's folder if it is one of several. Raises UserError if it cannot be."""
+        if self.folder is None:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"the folder {self.folder} cannot be made ({error.strerror}); choose another") from error
-        return self.folder / f"{name}{ending}"
 
 
 def pairs(inputs: Sequence[str], output: Path | None) -> list[Pair]:
