@@ -16,18 +16,18 @@ from typing import get_args
 
 from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.evaluation.benchmark import Bench, Entry, find_entries, known, load_bench
-from seedvr2.evaluation.contract import Settings, versions
+from seedvr2.evaluation.contract import Settings
 from seedvr2.evaluation.footage import read_clip
-from seedvr2.evaluation.frozen import frozen_lq, given_hash
+from seedvr2.evaluation.frozen import cache_folder, frozen_lq, given_hash
 from seedvr2.evaluation.metric import METRICS
 from seedvr2.evaluation.pairing import match
 from seedvr2.evaluation.protocol import Protocol, geometry_of
 from seedvr2.evaluation.report import write_reports
 from seedvr2.evaluation.report_text import markdown_table
 from seedvr2.evaluation.results import ANCHOR, completed
-from seedvr2.evaluation.runner import PACKAGES, Method, check_names, choose_metrics, collected, score_methods
+from seedvr2.evaluation.runner import Method, check_names, choose_metrics, collected, score_methods, terms_of
 from seedvr2.evaluation.score_tables import means_table
-from seedvr2.evaluation.scoring import TRUTH, Terms, safe
+from seedvr2.evaluation.scoring import TRUTH, safe
 from seedvr2.io.files import disk_errors
 from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         methods, problems = matched(bench, entries, folders, arguments)
         if problems and not arguments.allow_partial:
             raise UserError(f"{'; '.join(problems)}; correct the outputs or use --allow-partial")
-        terms = Terms(bench, arguments.protocol, metrics, settings, arguments.register, versions(*PACKAGES))
+        terms = terms_of(bench, arguments.protocol, metrics, settings, arguments.register)
         methods = [*(restored(name, choice, bench, entries, arguments, events) for name, choice in choices), *methods]
         methods = [method for method in methods if method.outputs]
         if all(entry.lq for entry in entries):
@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             notes=[*notes, *(f"left out: {problem}" for problem in problems)],
             lq_hash=lq_hash,
             is_partial=bool(problems),
+            is_own_lq=arguments.lq is not None,
             command=shlex.join(["python", "-m", "seedvr2.eval", *argv]),
         )
         paths = write_reports(results, arguments.out)
@@ -266,11 +267,6 @@ def restored(
         speed[entry.name] = produce(wanted, partial(read_clip, entry.lq), loaded.shot, path, key, watch=watch)
         outputs[entry.name] = path
     return Method(name, outputs, facts, speed)
-
-
-def cache_folder() -> Path:
-    """Where frozen LQ are kept, by the convention of the desktop."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedvr2"
 
 
 def _tracked(events: Events, frames: int, items: Iterator) -> Iterator:

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from seedvr2 import eval as command
+from seedvr2.evaluation.contract import FrameMean
+from seedvr2.evaluation.metric import METRICS as METRICS_BY_NAME
+from seedvr2.evaluation.scoring import metrics_of
 from seedvr2.restore.events import Events
 from seedvr2.restore.loading import Choice
 from seedvr2.restore.search import find_model
@@ -96,6 +99,14 @@ def test_a_model_that_does_nothing_scores_as_bicubic_does(run, protocol):
     assert report["methods"]["identity"]["speed"]["001"]["frames"] == 6
 
 
+def test_metrics_of_the_lq_are_left_out_where_the_output_shows_another_part(run):
+    for protocol, is_there in (("aligned", True), ("official_crop", False)):
+        report, _ = run("--protocol", protocol, metrics="psnr,lq_consistency", out=protocol)
+        for values in report["methods"]["bicubic"]["clips"].values():
+            assert values["psnr"] is not None
+            assert (values["lq_consistency"] is not None) == is_there
+
+
 def test_a_model_is_run_and_accounted_for(run, tmp_path, clips):
     for name in ("001", "002"):
         clips.pop(name)
@@ -106,6 +117,27 @@ def test_a_model_is_run_and_accounted_for(run, tmp_path, clips):
     parameters = sum(parameter.numel() for parameter in generator.parameters())
     assert report["methods"]["tiny"]["facts"]["parameters_m"] == parameters / 1e6
     assert report["methods"]["tiny"]["speed"]["003"]["stages"]["generate"] > 0
+
+
+def test_scores_of_another_making_of_a_metric_are_not_taken_over(run, monkeypatch):
+    first, _ = run(metrics="psnr")
+    made = METRICS_BY_NAME["psnr"]
+    values = first["methods"]["bicubic"]["clips"]
+
+    def doubled(settings):
+        metric = made(settings)
+        return FrameMean(metric.facts._replace(weights="other.pth"), lambda *sides: 2 * metric._measure(*sides))
+
+    monkeypatch.setitem(METRICS_BY_NAME, "psnr", doubled)
+    metrics_of.cache_clear()
+    try:
+        second, said = run(metrics="psnr")
+    finally:
+        metrics_of.cache_clear()
+    assert "scored already" not in said
+    for clip, scores in second["methods"]["bicubic"]["clips"].items():
+        assert scores["psnr"] == pytest.approx(2 * values[clip]["psnr"])
+    assert second["metrics"]["psnr"]["weights"] == "other.pth"
 
 
 def test_a_second_run_takes_over_what_has_not_changed(run, tmp_path, clips):

@@ -2,6 +2,7 @@
 `Unreadable`, what cannot be used a `UserError`.
 """
 
+from collections import OrderedDict
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,12 +15,21 @@ from seedvr2.io.images import image_size, read_image
 from seedvr2.io.reader import is_video, open_video
 from seedvr2.io.window import count_frames, read_window
 
+KEPT = 512 * 2**20  # bytes of pictures that a process remembers
 
-@lru_cache(maxsize=64)
+_pictures: OrderedDict[Path, np.ndarray] = OrderedDict()
+
+
 def picture_of(path: Path) -> np.ndarray:
-    """The upright picture of an image, uint8 (H,W,3) RGB."""
+    """The upright picture of an image, uint8 (H,W,3) RGB; those asked for last are remembered, as far as they fit."""
+    if path in _pictures:
+        _pictures.move_to_end(path)
+        return _pictures[path]
     with reading():
-        return read_image(path)
+        picture = _pictures[path] = read_image(path)
+    while sum(kept.nbytes for kept in _pictures.values()) > KEPT:
+        _pictures.popitem(last=False)
+    return picture
 
 
 @lru_cache(maxsize=4096)

@@ -21,7 +21,7 @@ class FolderClips:
     than one frame become a slow pan and zoom, videos shorter than asked run back and forth. With `images_for_stills` a
     single frame never comes from a video, whose decoding costs far more. From `shrink` to `gamma`: see `Cutter`.
     `allow`, `skip` and `frame_folders`: see `list_folder`. A file that cannot be used (damaged, too small, high dynamic
-    range) is passed over, logged once, and the next one is taken; `failures` counts those that could not be read.
+    range) is passed over, logged once, and another one is drawn; `failures` counts those that could not be read.
     Raises UserError for a folder without files, and at `clip` if none of them can be used.
     """
 
@@ -68,15 +68,19 @@ class FolderClips:
         )
 
     def _candidates(self, rng: np.random.Generator, frames: int) -> Iterator[tuple[Path, bool]]:
-        # Every file once: the drawn one, those after it of the same kind, and those of the other kind.
+        # Every file once: the drawn one, then the others of its kind and those of the other kind in random order.
         share = 1.0 if frames == 1 and self.images_for_stills else self.image_share
         is_still = rng.random() < share
         position = rng.random()
         for kind in (is_still, not is_still):
             paths = self.images if kind else self.clips
-            start = int(position * len(paths))
-            for offset in range(len(paths)):
-                yield paths[(start + offset) % len(paths)], kind
+            if not paths:
+                continue
+            first = int(position * len(paths))
+            yield paths[first], kind
+            for number in rng.permutation(len(paths)):
+                if number != first:
+                    yield paths[number], kind
 
     def _cut(
         self, rng: np.random.Generator, path: Path, is_still: bool, frames: int, view: tuple[int, int]

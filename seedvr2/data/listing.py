@@ -28,15 +28,19 @@ def list_folder(
 
     `allow` and `skip` are glob patterns on the path relative to `root` with forward slashes, where `*` also crosses
     slashes; a folder of frames is matched by its own path. With `frame_folders` a folder whose images all have names
-    like 0001.png or frame_12.jpg is one clip, otherwise they are still images. Raises UserError if `root` is not a
-    folder or nothing is found.
+    like 0001.png or frame_12.jpg is one clip, otherwise they are still images. Links are followed, but not back to a
+    folder above them. Raises UserError if `root` is not a folder or nothing is found.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; give a folder of images and videos")
     images, clips = [], []
+    above = {str(root): {_identity(root)}}  # of each folder: itself and those it lies in
     for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        reached = above.pop(folder)
+        identities = {name: _identity(Path(folder, name)) for name in subfolders if not name.startswith(".")}
+        subfolders[:] = [name for name, identity in identities.items() if identity not in reached]
+        above |= {os.path.join(folder, name): reached | {identities[name]} for name in subfolders}
         files = [Path(folder, name) for name in names if not name.startswith(".")]
         pictures = [file for file in files if is_image(file)]
         if frame_folders and is_frame_folder(pictures):
@@ -55,6 +59,11 @@ def list_folder(
     if not listing.images and not listing.clips:
         raise UserError(f"{root} holds no image or video that the patterns let through; check root, allow and skip")
     return listing
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def is_frame_folder(pictures: Sequence[Path]) -> bool:

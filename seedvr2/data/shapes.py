@@ -1,5 +1,6 @@
 """Sizes of samples, and which of them a step takes: buckets of frames, height and width, with a budget of tokens."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from seedvr2.randomness import numpy_generator
 SIDE = 16  # pixels of a video token on each side, of which sides of buckets are multiples
 TIME = 4  # frames of a video token; the first frame of a clip has tokens of its own
 ASPECTS = ("9:16", "3:4", "1:1", "4:3", "16:9", "21:9")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,15 @@ class Buckets:
     def shapes(self, shares: Callable[[int], Mapping[str, float]] | None = None) -> list[Shape]:
         """The shapes; `shares` tells the share of each aspect class among clips of a number of frames.
 
-        Classes with a share of zero are left out; None: all classes count alike.
+        Classes with a share of zero are left out, lengths without any other with a warning; None: all classes count
+        alike.
         """
         found = []
         for length in self.lengths:
             parts = shares(length.frames) if shares else dict.fromkeys(self.aspects, 1.0)
             total = sum(parts.values())
+            if not total:
+                _log.warning("no clip is long and large enough for %d frames: that length is left out", length.frames)
             for name in (name for name, part in parts.items() if part > 0):
                 size = (length.frames, *self.sizes[name])
                 steps = {"from_step": length.from_step, "until_step": length.until_step}

@@ -12,6 +12,15 @@ NOT_COMPARABLE = (
     "which colour space PSNR and SSIM are taken, with which network LPIPS, with which flow E*_warp. A bicubic row that "
     "differs from the paper's shows how far apart the inputs are."
 )
+SAME_INPUTS = (
+    "The inputs are those of the paper. Which of their frames it scores, and with which versions of the metrics, it "
+    "does not say."
+)
+
+
+def paper_note(results: Results) -> str:
+    """How far the paper's numbers can be compared with those of this run."""
+    return SAME_INPUTS if results.get("comparable") is True else NOT_COMPARABLE
 
 
 def warnings(results: Results) -> list[str]:

@@ -5,7 +5,6 @@ Metrics hold a few frames at most, so that a clip of any length can be scored wh
 
 import hashlib
 from collections.abc import Callable
-from fractions import Fraction
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -23,9 +22,7 @@ class Clip(NamedTuple):
     frames: int
     height: int  # of the prediction, which is that of the ground truth
     width: int
-    rate: Fraction = Fraction(25)
-    scale: int = 4
-    seed: int = 0
+    first: int = 0  # number of its first frame in the prediction's file
 
 
 class Facts(NamedTuple):

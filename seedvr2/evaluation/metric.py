@@ -4,7 +4,6 @@ To add one, write a class or a function that makes a `FrameMean` in a file of it
 """
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -61,7 +60,7 @@ def make_metrics(
 def score(metrics: Sequence[Metric], prediction: np.ndarray, gt: np.ndarray) -> dict[str, float | None]:
     """Scores by name of a whole clip; prediction and gt: uint8 (T, H, W, 3)."""
     assert prediction.shape == gt.shape, f"{prediction.shape} against {gt.shape}"
-    clip = Clip("clip", *prediction.shape[:3], rate=Fraction(25))
+    clip = Clip("clip", *prediction.shape[:3])
     for metric in metrics:
         metric.start(clip)
         for frame, reference in zip(prediction, gt, strict=True):

@@ -62,8 +62,8 @@ def html_table(table: Table | None, *, kind: str = "", headed: bool = True) -> s
 
 def _sections(results: Results) -> list[tuple[str, str]]:
     paper = "".join(map(html_table, score_tables.paper_tables(results)))
-    if paper and results.get("comparable") is not True:
-        paper = f'<p class="banner">{escape(context.NOT_COMPARABLE)}</p>{paper}'
+    if paper:
+        paper = f'<p class="banner">{escape(context.paper_note(results))}</p>{paper}'
     speed = html_table(context.speed_table(results))
     return [
         ("Means", html_table(score_tables.means_table(results))),

@@ -36,8 +36,8 @@ def markdown(results: Results) -> str:
         if not shown:
             continue
         lines += [f"### {heading}", ""] if heading else []
-        if tables is paper and results.get("comparable") is not True:
-            lines += [f"> **{_escaped(context.NOT_COMPARABLE)}**", ""]
+        if tables is paper:
+            lines += [f"> **{_escaped(context.paper_note(results))}**", ""]
         for table in shown:
             lines += [markdown_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -1,5 +1,6 @@
 """Methods scored clip by clip, on several processes, and what a report is made of."""
 
+import json
 import math
 import os
 import platform
@@ -14,9 +15,10 @@ import torch
 
 from seedvr2.data.indexing.workers import run_jobs
 from seedvr2.errors import UserError
-from seedvr2.evaluation.benchmark import Entry
-from seedvr2.evaluation.contract import versions
+from seedvr2.evaluation.benchmark import Bench, Entry, load_bench
+from seedvr2.evaluation.contract import Settings, versions
 from seedvr2.evaluation.metric import METRICS, make_metrics
+from seedvr2.evaluation.protocol import Protocol
 from seedvr2.evaluation.results import Results, ranking
 from seedvr2.evaluation.scoring import (
     TRUTH,
@@ -24,6 +26,7 @@ from seedvr2.evaluation.scoring import (
     Task,
     Terms,
     kept,
+    metrics_of,
     picture_path,
     safe,
     score_apart,
@@ -44,6 +47,14 @@ class Method(NamedTuple):
     outputs: Mapping[str, Path] | None
     facts: Mapping[str, Any] = {}
     speed: Mapping[str, Mapping[str, Any]] = {}
+
+
+def terms_of(
+    bench: Bench, protocol: Protocol, metrics: tuple[str, ...], settings: Settings, is_registered: bool
+) -> Terms:
+    """The terms of a run, with all that its metrics are made of."""
+    made_by = json.dumps([versions(*PACKAGES), [metric.facts for metric in metrics_of(metrics, settings)]])
+    return Terms(bench, protocol, metrics, settings, is_registered, made_by)
 
 
 def score_methods(
@@ -107,18 +118,22 @@ def collected(
     notes: Sequence[str] = (),
     lq_hash: str = "",
     is_partial: bool = False,
+    is_own_lq: bool = False,
     command: str = "",
 ) -> Results:
     """The results that a report shows, from what `score_methods` found."""
-    usable, _ = make_metrics(terms.metrics, terms.settings)
-    described = {m.facts.name: {k: v for k, v in m.facts._asdict().items() if k != "name"} for m in usable}
+    described = {
+        m.facts.name: {k: v for k, v in m.facts._asdict().items() if k != "name"}
+        for m in metrics_of(terms.metrics, terms.settings)
+    }
+    is_public = terms.bench.name == "videolq" and terms.bench == load_bench("videolq")
     bench = {name: value for name, value in asdict(terms.bench).items() if name not in ("layouts", "folders")}
     results = Results(
         bench=bench,
         protocol=terms.protocol,
         partial=is_partial,
         registered=terms.is_registered,
-        comparable=terms.bench.name == "videolq" and not is_partial and terms.protocol == "aligned",
+        comparable=is_public and not (is_partial or is_own_lq or terms.is_registered) and terms.protocol == "aligned",
         lq_hash=lq_hash,
         notes=[*notes, *_geometry_notes(found)],
         metrics=described,

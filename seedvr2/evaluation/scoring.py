@@ -40,7 +40,7 @@ class Terms(NamedTuple):
     metrics: tuple[str, ...]
     settings: Settings
     is_registered: bool
-    versions: str
+    made_by: str  # versions of packages, definitions and weights of the metrics
 
 
 class Task(NamedTuple):
@@ -115,20 +115,21 @@ def _scores(task: Task, beat: Callable[[], None]) -> dict[str, Any]:
     beat()
     show = _Show(task, entry.frames // 2)
     frames = _watched(_triples(task), show, beat)
-    height, width = shape.target
-    count = entry.frames
-    is_moved = terms.is_registered and offset is not None and offset.is_certain and not offset.is_aligned
-    if is_moved:
+    (height, width), count, first = shape.target, entry.frames, 0
+    shows_lq = shape.part == (0, 0, *shape.enlarged)
+    if not shows_lq:  # the official crop
+        frames = ((made, true, None) for made, true, _ in frames)
+    if terms.is_registered and offset is not None and offset.is_certain and not offset.is_aligned:
         frames = registered(frames, offset)
         height, width = height - abs(offset.down), width - abs(offset.right)
-        count -= abs(offset.frames)
-    seed = int(hashlib.sha256(entry.name.encode()).hexdigest()[:8], 16) ^ terms.settings.seed
-    clip = Clip(entry.name, count, height, width, scale=terms.bench.scale, seed=seed)
+        count, first = count - abs(offset.frames), max(offset.frames, 0)
+        shows_lq = shows_lq and not (offset.down or offset.right)
+    clip = Clip(entry.name, count, height, width, first)
     too_small = [name for name in terms.metrics if min(height, width) < SMALLEST.get(name, 1)]
     metrics = [
         m
-        for m in _metrics(terms.metrics, terms.settings)
-        if _can(m, entry, is_moved and bool(offset.down or offset.right)) and m.facts.name not in too_small
+        for m in metrics_of(terms.metrics, terms.settings)
+        if _can(m, entry, shows_lq) and m.facts.name not in too_small
     ]
     for metric in metrics:
         metric.start(clip)
@@ -155,15 +156,16 @@ def _triples(task: Task) -> Iterator[Triple]:
     return triples(task.entry, made, bench, protocol)
 
 
-def _can(metric: Metric, entry: Entry, is_moved: bool) -> bool:
-    """Whether a clip has what a metric needs; after a shift in space, the LQ is no longer that of the prediction."""
+def _can(metric: Metric, entry: Entry, shows_lq: bool) -> bool:
+    """Whether a clip has what a metric needs; a crop and a shift in space show another part than the LQ."""
     if metric.facts.needs == "gt":
         return entry.gt is not None
-    return metric.facts.needs != "lq" or (entry.lq is not None and not is_moved)
+    return metric.facts.needs != "lq" or (entry.lq is not None and shows_lq)
 
 
 @lru_cache(maxsize=1)
-def _metrics(names: tuple[str, ...], settings: Settings) -> list[Metric]:
+def metrics_of(names: tuple[str, ...], settings: Settings) -> list[Metric]:
+    """Those of the metrics that can be had; a process makes them once."""
     return make_metrics(names, settings)[0]
 
 

@@ -52,9 +52,10 @@ class BoundaryJump:
     def __init__(self, _settings: Settings = DEFAULT):
         self._changes: list[float] = []
         self._before: np.ndarray | None = None
+        self._first = 0
 
     def start(self, clip: Clip) -> None:
-        self._changes, self._before = [], None
+        self._changes, self._before, self._first = [], None, clip.first
 
     def add(self, prediction: np.ndarray, gt: np.ndarray | None = None, lq: np.ndarray | None = None) -> None:
         if self._before is not None:
@@ -62,9 +63,11 @@ class BoundaryJump:
         self._before = prediction.copy()
 
     def result(self) -> float | None:
-        across = self._changes[::GROUP]
-        within = [change for place, change in enumerate(self._changes) if place % GROUP]
-        if not within or not any(self._changes):
+        sides: tuple[list[float], list[float]] = ([], [])
+        for place, change in enumerate(self._changes, self._first):
+            sides[place % GROUP > 0].append(change)
+        across, within = sides
+        if not (across and within and any(self._changes)):
             return None
         return float(np.mean(across) / np.mean(within)) if any(within) else math.inf
 

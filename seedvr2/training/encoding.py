@@ -20,7 +20,7 @@ from seedvr2.objectives.objective import Recipe
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.feed import CHUNK
-from seedvr2.training.latent_cache import LatentCache, Sample, config_hash, name_of, origin
+from seedvr2.training.latent_cache import LatentCache, Sample, name_of, origin
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 EVERY = 30.0  # seconds between lines of progress
@@ -87,7 +87,7 @@ def encode_shards(
         samples = dict(zip(map(name_of, sizes), counts, strict=True))
     path = Path(weights)
     facts = {"samples": samples, "draws": draws, "per_shard": per_shard, "seed": seed, "dtype": dtype}
-    cache = LatentCache.create(output, {**facts, **origin(data, path), "data": config_hash(data.config)})
+    cache = LatentCache.create(output, {**facts, **origin(data, path)})
     network = ModelBuilder(runtime, seed, "cache")("vae", vae, path, trainable=False)
     codec = LatentCodec(network, chunk=chunk)
     shapes = {size: next(shape for shape in pairs.shapes if shape.size == size) for size in sizes}

@@ -6,6 +6,7 @@ A folder of `<frames>x<height>x<width>-<number>.safetensors` shards, each with a
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,9 +22,12 @@ from seedvr2.models.lora import fingerprint
 from seedvr2.models.vae.autoencoder import Posterior
 from seedvr2.training.weights import read_weights, save_tensors
 
-VERSION = 2
+VERSION = 3
 FACTS = "cache.json"
+PLACES = ("root", "index", "hq", "lq")  # of a recipe of pairs: where clips lie, which may change when files move
 Size = tuple[int, int, int]  # frames, height, width
+
+_log = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
@@ -94,9 +98,14 @@ class LatentCache:
             raise UserError(f"{path} cannot be written ({error}): make room and run the same command again") from error
 
     def check(self, sizes: Sequence[Size], expected: Mapping[str, object]) -> None:
-        """Raise UserError unless the cache is complete for these sizes and was made from what is expected."""
+        """Raise UserError unless the cache is complete for these sizes and was made from what is expected.
+
+        Files that lie elsewhere may be the same: that is a warning.
+        """
         for name, value in expected.items():
-            if self.facts[name] != value:
+            if name == "places" and self.facts[name] != value:
+                _log.warning("the latents of %s come from %s, not %s", self.folder, self.facts[name], value)
+            elif self.facts[name] != value:
                 raise UserError(
                     f"the latent cache {self.folder} was made with another {name} ({_short(self.facts[name])}, not "
                     f"{_short(value)}): make one with this {name} by seedvr2.precompute, or train without feed.cache"
@@ -137,11 +146,21 @@ def _opened(path: Path):
     return safe_open(path, framework="pt")
 
 
-def origin(pairs: Callable, vae: Path) -> dict[str, str]:
-    """What latents depend on: hashes of the VAE's encoder, and of the degradation that a recipe of pairs describes."""
-    described = getattr(pairs, "config", {})
+def origin(pairs: Callable, vae: Path) -> dict[str, object]:
+    """What latents depend on: hashes of the VAE's encoder, of the degradation that a recipe of pairs describes, and of
+    the rest of it but its shapes (data); and the places of its files.
+    """
+    described = dict(getattr(pairs, "config", {}))
+    described.pop("shapes", None)
+    degradation = described.pop("degradation", None)
+    places = {name: str(described.pop(name)) for name in PLACES if described.get(name) is not None}
     encoder = {key: value for key, value in read_weights(vae).items() if key.startswith("encoder.")}
-    return {"vae": fingerprint(encoder), "degradation": config_hash(described.get("degradation"))}
+    return {
+        "vae": fingerprint(encoder),
+        "degradation": config_hash(degradation),
+        "data": config_hash(described),
+        "places": places,
+    }
 
 
 def config_hash(node: object) -> str:

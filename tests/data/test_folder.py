@@ -71,6 +71,18 @@ def test_stills_become_moving_clips(folder):
     assert np.abs(np.diff(clip, axis=0)).mean(axis=(1, 2, 3)).min() > 1e-3
 
 
+def test_files_that_do_not_fit_leave_their_share_to_all_others(tmp_path):
+    for number in range(30):
+        write_image(tmp_path / f"a{number:02}.png", noise(number)[0][:8, :8])
+    for number in range(10):
+        write_image(tmp_path / f"b{number}.png", np.full((16, 16, 3), 20 * number, np.uint8))
+    source = FolderClips(tmp_path, frame_folders=False, **PLAIN)
+    drawn = [source.clip(np.random.default_rng(seed), 1, 12, 12)[0, 0, 0, 0] for seed in range(400)]
+    counts = np.bincount(np.rint(np.array(drawn) * 255 / 20).astype(int), minlength=10)
+    assert counts.min() > 15
+    assert counts.max() < 75
+
+
 def test_image_share_sets_the_odds(folder):
     for share, expected in ((0.0, 0), (1.0, 60), (0.5, 30)):
         source = FolderClips(folder, image_share=share, **PLAIN)

@@ -36,6 +36,15 @@ def test_frames_are_in_natural_order(tmp_path):
     assert [file.stem for file in frame_files(tmp_path)] == ["1", "2", "9", "10", "11"]
 
 
+def test_links_back_are_not_followed(tmp_path):
+    touch(tmp_path / "data", "a.png", "sub/b.png")
+    touch(tmp_path / "other", "c.png")
+    (tmp_path / "data" / "sub" / "back").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "other").symlink_to(tmp_path / "other")
+    images, _ = list_folder(tmp_path / "data")
+    assert relative(tmp_path / "data", images) == ["a.png", "other/c.png", "sub/b.png"]
+
+
 def test_patterns_select(tmp_path):
     touch(tmp_path, "clips/a.mp4", "clips/b.mp4", "images/c.png", "images/deep/d.png")
     images, clips = list_folder(tmp_path, allow=["clips/*", "images/*.png"], skip=["*/b.*"])

@@ -40,6 +40,12 @@ def test_lengths_keep_their_shares_and_steps_whatever_the_aspects_are():
     assert [shape.from_step for shape in shapes] == [0, 0, 100]
 
 
+def test_a_length_that_no_clip_has_is_left_out_with_a_warning(caplog):
+    shapes = Buckets(LENGTHS, tokens=10**6).shapes(lambda frames: {"16:9": float(frames == 1)})
+    assert [shape.frames for shape in shapes] == [1]
+    assert "49 frames" in caplog.text
+
+
 def test_pictures_go_to_the_nearest_ratio():
     sizes = [(720, 1280), (960, 960), (1280, 720)]
     heights, widths = np.array([1080, 2160, 1000, 1920, 700]), np.array([1920, 5000, 1000, 1080, 720])

@@ -1,7 +1,6 @@
 """All metrics keep the contract; those that run without weights get worse when a picture does."""
 
 import math
-from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -116,7 +115,7 @@ def test_every_metric_forgets_the_clip_before(clip):
     lq = clip[:, ::4, ::4]
 
     def run(metric, prediction):
-        metric.start(Clip("clip", len(clip), *clip.shape[1:3], Fraction(25)))
+        metric.start(Clip("clip", len(clip), *clip.shape[1:3]))
         for frames in zip(prediction, clip, lq, strict=True):
             metric.add(*frames)
         return metric.result()

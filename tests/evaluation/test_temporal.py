@@ -27,6 +27,11 @@ def test_boundary_jump_is_the_ratio_of_steps_into_frames_1_5_9_to_all_others():
     clip = np.broadcast_to(levels[:, None, None, None], (10, 4, 4, 3)).astype(np.uint8)
     assert value(BoundaryJump(), clip) == pytest.approx(3)
     assert value(BoundaryJump(), clip[1:]) < 1  # the same steps elsewhere
+    late = BoundaryJump()
+    late.start(Clip("clip", 9, 4, 4, first=1))
+    for frame in clip[1:]:
+        late.add(frame)
+    assert late.result() == pytest.approx(3)
 
 
 def test_even_motion_has_no_boundary_jump_and_falling_levels_count_as_rising_ones():

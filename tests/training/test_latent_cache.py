@@ -25,13 +25,13 @@ SIZES = ((1, 32, 32), (5, 32, 48))
 SETTINGS = {"samples": 5, "draws": 2, "per_shard": 2, "dtype": "fp32", "say": lambda line: None}
 
 
-def data(preset: str = "light"):
-    """Recipe of pairs of drawn clips."""
+def data(preset: str = "light", **changes):
+    """Recipe of pairs of drawn clips, with other entries."""
     shapes = [
         f"{{_target_: seedvr2.data.shapes.Shape, frames: {f}, height: {h}, width: {w}, batch: 4}}" for f, h, w in SIZES
     ]
     overrides = [f"data.shapes=[{','.join(shapes)}]", f"degradation={preset}", "run.dir=unused"]
-    return config.build(config.plain(config.load("train", overrides))["data"], "data")
+    return config.build(config.plain(config.load("train", overrides))["data"] | changes, "data")
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,16 @@ def test_a_cache_of_another_vae_or_degradation_is_refused(cache, vaes):
         fill(cache.folder, vaes, recipe=data("none"))
     with pytest.raises(UserError, match="holds a cache with another samples"):
         fill(cache.folder, vaes, samples=6)
+
+
+def test_a_cache_of_other_clips_is_refused_but_files_may_move(cache, vaes, tmp_path, caplog):
+    with pytest.raises(UserError, match="made with another data"):
+        feed(vaes, cache, recipe=data(source={"_target_": "seedvr2.data.procedural.ProceduralClips", "count": 7}))
+    feed(vaes, cache, recipe=data(shapes=data().config["shapes"][:1]))
+    assert not caplog.records
+    moved = fill(tmp_path, vaes)
+    moved.check(SIZES, origin(data(), vaes[1]) | {"places": {"root": "/elsewhere"}})
+    assert "/elsewhere" in caplog.text
 
 
 def test_what_is_missing_is_named(cache, vaes, tmp_path):
