@@ -69,15 +69,21 @@ def apply(operation: Operation, clip: Clip, draw: Draw) -> Clip:
 
 def span_of(name: str, values: Sequence[float]) -> Range:
     """A checked (low, high) pair from a configuration list; raises UserError if it is not an ordered pair."""
-    values = tuple(float(value) for value in values)
-    if len(values) != 2 or values[0] > values[1]:
-        raise UserError(f"{name} is {list(values)}; give two numbers [low, high]")
-    return values
+    try:
+        low, high = (float(value) for value in values)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if isinstance(values, str) or not low <= high:
+        raise UserError(f"{name} is {values!r}; give two numbers [low, high]")
+    return low, high
 
 
 def odds_of(name: str, odds: Mapping[str, float], allowed: Sequence[str]) -> dict[str, float]:
     """Checked odds per name from a configuration mapping; raises UserError for unknown names or useless numbers."""
-    odds = {str(key): float(value) for key, value in odds.items()}
+    try:
+        odds = {str(key): float(value) for key, value in odds.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"{name} is {odds!r}; give odds by name, such as {allowed[0]}: 1.0") from None
     unknown = sorted(set(odds) - set(allowed))
     if unknown:
         raise UserError(f"{name} has the unknown entry {unknown[0]!r}; choose from {', '.join(allowed)}")
@@ -89,8 +95,10 @@ def odds_of(name: str, odds: Mapping[str, float], allowed: Sequence[str]) -> dic
 def steps_of(drift: Mapping[str, float] | None, allowed: Sequence[str]) -> dict[str, float]:
     """The largest change per frame of each parameter, zero where absent; raises UserError for unknown names."""
     steps = dict.fromkeys(allowed, 0.0)
+    if not isinstance(drift or {}, Mapping):
+        raise UserError(f"drift is {drift!r}; give steps by name, of {', '.join(allowed)}")
     for name, step in (drift or {}).items():
-        if name not in steps or float(step) < 0:
+        if name not in steps or not isinstance(step, int | float) or not step >= 0:
             raise UserError(f"drift has the entry {name}: {step}; give steps >= 0 of {', '.join(allowed)}")
         steps[name] = float(step)
     return steps

@@ -16,10 +16,15 @@ class Degradation:
     """Turn clean clips into low-quality ones of 1/`target_scale` the height and width.
 
     Everything random comes from the generator given to the call, so equal generators give equal bytes. Every operation
-    has a stream of its own: what one draws does not depend on the others, nor on how much noise they needed.
+    has a stream of its own: what one draws does not depend on the others, nor on how much noise they needed. Raises
+    UserError for ops that are no list and a target_scale below 1.
     """
 
     def __init__(self, ops: Sequence[Operation], target_scale: int = 4):
+        if not isinstance(ops, Sequence) or not all(map(callable, ops)):
+            raise UserError(f"ops is {ops!r}; give a list of operations as in configs/degradation")
+        if not isinstance(target_scale, int) or target_scale < 1:
+            raise UserError(f"target_scale is {target_scale!r}; give a whole number of at least 1")
         self.ops = tuple(ops)
         self.target_scale = int(target_scale)
 

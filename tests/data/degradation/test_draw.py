@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from seedvr2.data.degradation.draw import Draw, apply, to_bytes, to_floats
+from seedvr2.data.degradation.draw import Draw, apply, odds_of, span_of, steps_of, to_bytes, to_floats
+from seedvr2.data.degradation.pipeline import Degradation
+from seedvr2.errors import UserError
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 1), (1, 4), (1, 1, 3), (5, 1, 1), (4, 3), (5, 7, 3), (2, 5, 7, 3)])
@@ -48,3 +50,27 @@ def test_operations_get_tensors_only_if_they_take_them():
         assert type(result) is type(given)
         assert result.max() == 2
     assert seen == [np.ndarray, np.ndarray, np.ndarray, torch.Tensor]
+
+
+@pytest.mark.parametrize("values", ["high", 3, [1], [2, 1], [0, 1, 2], ["a", "b"], None, [0, float("nan")], "12"])
+def test_what_is_no_range_is_named(values):
+    with pytest.raises(UserError, match="quality is "):
+        span_of("quality", values)
+
+
+@pytest.mark.parametrize("odds", [["gaussian"], 3, {"gaussian": "often"}, {"gaussian": -1}, {"gauss": 1}, {}])
+def test_what_are_no_odds_is_named(odds):
+    with pytest.raises(UserError, match="kinds "):
+        odds_of("kinds", odds, ("gaussian",))
+
+
+@pytest.mark.parametrize("drift", [["sigma"], 3, {"sigma": "much"}, {"sigma": -1}, {"sgma": 1}])
+def test_what_is_no_drift_is_named(drift):
+    with pytest.raises(UserError, match="drift "):
+        steps_of(drift, ("sigma",))
+
+
+@pytest.mark.parametrize(("settings", "match"), [({"ops": 3}, "ops is 3"), ({"ops": [], "target_scale": 0}, "is 0")])
+def test_what_is_no_degradation_is_named(settings, match):
+    with pytest.raises(UserError, match=match):
+        Degradation(**settings)
