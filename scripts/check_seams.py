@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedvr2.infer import load, parser
 from seedvr2.io.media import open_media
 from seedvr2.models.vae.autoencoder import TIME
-from seedvr2.restore.events import Events
 from seedvr2.restore.loading import window_latents
 from seedvr2.restore.resize import as_samples, resize_frame, target_size
+from seedvr2.restore.restorer import Restorer
 from seedvr2.restore.search import OWN_WINDOW
 
 
@@ -34,8 +33,7 @@ def main() -> None:
     arguments.add_argument("--frames", type=int, default=97)
     arguments.add_argument("--dtype", default="fp32")
     options = arguments.parse_args()
-    settings = ["--model", options.model, "--window", str(options.window), "--dtype", options.dtype]
-    restorer = load(parser().parse_args(["--input", "x", *settings]), Events(quiet=True)).shot
+    restorer = Restorer(options.model, window=options.window, dtype=options.dtype).shot
     wrong = 0
     for clip in options.clips:
         jumps, others = boundaries(clip, restorer, options)

@@ -119,12 +119,21 @@ def test_shots_are_found_given_or_left_out(film, tmp_path):
     assert found == {"found": [0, 11], "given": [0, 4, 11], "none": [0]}
 
 
+def test_cuts_beyond_the_end_are_noted_however_many_there_are(film, tmp_path, capsys):
+    cuts = ",".join(map(str, [4, *range(20, 200)]))
+    run("--input", film, "--output", tmp_path / "out.mkv", "--model", "identity", "--cuts", cuts)
+    assert "note: a cut at frame 20 lies beyond the 20 frames" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.mkv.json").read_text())["shots"] == [0, 4]
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         (["--cuts", "four"], "--cuts four is no list"),
         (["--cuts", "3", "--no-shots"], "exclude each other"),
-        (["--cuts", "20"], "a cut at frame 20 lies beyond the 20 frames"),
+        (["--cuts", "a,".join(["100"] * 100)], "is no list"),
+        (["--fps", "1/0"], "1/0 is no rate"),
+        (["--fps", "0"], "0 is no rate"),
         (["--segment", "0"], "--segment 0 makes no sense"),
         (["--codec", "prores"], ".mkv"),
         (["--depth", "9"], "9"),

@@ -71,14 +71,19 @@ def merge(output: Path, folders: Sequence[Path], encoding: Encoding) -> None:
         with whole(output) as partial:
             _link(pictures[0], partial)
         return
-    if output.is_dir():
-        strange = next((path.name for path in output.iterdir() if not NUMBERED.fullmatch(path.name)), None)
-        if strange:
-            raise UserError(f"the folder {output} holds {strange} beside pictures; choose another folder")
+    check_replaceable(output)
     with whole(output) as partial:
         partial.mkdir()
         for path in pictures:
             _link(path, partial / path.name)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise UserError if a folder, which need not be there, holds anything but numbered pictures."""
+    if folder.is_dir():
+        strange = next((path.name for path in folder.iterdir() if not NUMBERED.fullmatch(path.name)), None)
+        if strange:
+            raise UserError(f"the folder {folder} holds {strange} beside pictures; choose another folder")
 
 
 def _link(source: Path, target: Path) -> None:

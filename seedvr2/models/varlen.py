@@ -14,15 +14,22 @@ def varlen_attention(
 
     q, k, v: (P, H, D), sequences one after the other. runs: (count, length) of consecutive equally long sequences.
     starts: `start_offsets` of the runs, on the same device.
-    backend: `varlen` (CUDA, bf16 or fp16), `bucketed` (anywhere, any float type) or `auto`.
+    backend: `varlen` (NVIDIA GPUs from Ampere on, bf16 or fp16), `bucketed` (anywhere, any float type) or `auto`.
     """
     if backend == "auto":
-        backend = "varlen" if q.is_cuda and q.dtype in (torch.bfloat16, torch.float16) else "bucketed"
+        backend = "varlen" if has_varlen(q.device, q.dtype) else "bucketed"
     if backend == "varlen":
         return _varlen(q, k, v, starts, max(length for _, length in runs))
     if backend == "bucketed":
         return _bucketed(q, k, v, runs)
     raise ValueError(f"attention backend {backend!r} is unknown: use 'auto', 'varlen' or 'bucketed'")
+
+
+def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch's attention over packed sequences runs there: its kernels need Ampere or newer."""
+    if device.type != "cuda" or torch.version.hip is not None or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def start_offsets(runs: list[tuple[int, int]]) -> Tensor:

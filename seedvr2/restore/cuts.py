@@ -1,5 +1,6 @@
 """Where shots begin, if people say it: a list on the command line, or a file with a number per line."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +18,8 @@ def read_cuts(text: str | None, no_shots: bool) -> Sequence[int] | None:
         return []
     if text is None:
         return None
-    path = Path(text)
-    parts = path.read_text().split() if path.is_file() else text.split(",")
     try:
+        parts = Path(text).read_text().split() if os.path.isfile(text) else text.split(",")
         cuts = sorted({int(part) for part in parts if part.strip()})
     except ValueError:
         raise UserError(f"--cuts {text} is no list of frame numbers; write 120,250 or give a file of such") from None

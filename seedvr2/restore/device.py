@@ -29,6 +29,17 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
+def takes_cpu(device: str | None) -> bool:
+    """Whether several processes run on the CPU, or on a GPU each; raises UserError where they can do neither."""
+    found = pick_device(device)
+    if found.type not in ("cpu", "cuda") or found.index is not None:
+        raise UserError(
+            f"several processes run on the CPU or on a CUDA device each, and not on {found}; start one process,"
+            " or use --device cpu or cuda"
+        )
+    return found.type == "cpu"
+
+
 def pick_dtype(name: str | None, device: torch.device) -> str:
     """A key of `DTYPES`; None chooses the one of `native_dtype`."""
     return native_dtype(device)[0] if name is None else name

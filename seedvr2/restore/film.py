@@ -65,8 +65,15 @@ class Identity:
 Cuts = Sequence[int] | None  # numbers of the frames that begin shots; None: they are found
 
 
-def numbered(pictures: Iterable[Picture], cuts: Cuts = None) -> Iterator[Frame]:
-    """The frames of a film. Raises UserError at the end if a cut lies beyond it."""
+def refuse(mistake: str) -> None:
+    """Raise a UserError."""
+    raise UserError(f"{mistake}; correct the cuts")
+
+
+def numbered(
+    pictures: Iterable[Picture], cuts: Cuts = None, *, complain: Callable[[str], object] = refuse
+) -> Iterator[Frame]:
+    """The frames of a film. complain: is told at the end if a cut lies beyond it."""
     shot = 0
     if cuts is None:
         for number, (picture, begins) in enumerate(mark_cuts(pictures, picture=_bytes_of)):
@@ -78,7 +85,7 @@ def numbered(pictures: Iterable[Picture], cuts: Cuts = None) -> Iterator[Frame]:
         shot = number if number in beginnings else shot
         yield Frame(number, shot, picture)
     if late := [cut for cut in cuts if cut > number]:
-        raise UserError(f"a cut at frame {late[0]} lies beyond the {number + 1} frames of the film; correct the cuts")
+        complain(f"a cut at frame {late[0]} lies beyond the {number + 1} frames of the film")
 
 
 def restored(

@@ -84,6 +84,8 @@ class Stop:
 class Job:
     """Restores one medium into its targets, the first of which is the output that the journal lies beside.
 
+    The journal stays until its `remove`: an account of the outputs may still be missing.
+
     key: what the frames depend on besides the input. cuts: see `film`. segment: frames of a segment.
     """
 
@@ -139,7 +141,7 @@ class Job:
         def resized(rgb: np.ndarray) -> torch.Tensor:
             return resize_frame(rgb, self.size)
 
-        frames = numbered(self._read(outcome), self.cuts)
+        frames = numbered(self._read(outcome), self.cuts, complain=outcome.notes.append)
         return restored(frames, self.restorer, resized, done=done, shot=outcome.shots[-1], around=ahead)
 
     def _read(self, outcome: Outcome) -> Iterator[Picture]:
@@ -198,8 +200,6 @@ class Job:
                 until=until,
             )
         outcome.spend("assemble", start)
-        if not outcome.stopped:
-            self.journal.remove()
 
 
 def partial_path(output: Path) -> Path:

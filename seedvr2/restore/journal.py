@@ -29,7 +29,7 @@ class Journal:
     """
 
     def __init__(self, output: Path, key: Mapping, *, fresh: bool = False):
-        self.folder = output.with_name(f".{output.name}.work")
+        self.folder = work_folder(output)
         self._path, self._lock = self.folder / FILE, FileLock(self.folder / LOCK, timeout=0)
         self._hold(output)
         try:
@@ -77,7 +77,7 @@ class Journal:
         self._write()
 
     def leave(self) -> None:
-        """Keep what is finished for the next run; if nothing is, keep nothing."""
+        """Keep what is finished for the next run, if it was not removed; if nothing is, keep nothing."""
         self._lock.release()
         if not self.frames:
             self.remove()
@@ -135,12 +135,22 @@ class Journal:
             raise UserError(f"{self._path} cannot be written ({error.strerror}); make room and run again") from error
 
 
+def is_unfinished(output: Path) -> bool:
+    """Whether an unfinished run of an output lies beside it."""
+    return (work_folder(output) / FILE).is_file()
+
+
 def unfinished_window(output: Path) -> int | None:
     """The window of an unfinished run in latent frames, None if there is no such run or it has none."""
     try:
-        return json.loads((output.with_name(f".{output.name}.work") / FILE).read_text())["key"]["model"]["window"]
+        return json.loads((work_folder(output) / FILE).read_text())["key"]["model"]["window"]
     except (OSError, ValueError, KeyError):
         return None
+
+
+def work_folder(output: Path) -> Path:
+    """Where what is finished of an output lies."""
+    return output.with_name(f".{output.name}.work")
 
 
 def identity_of(path: Path) -> dict[str, object]:

@@ -148,6 +148,8 @@ class SteadyCodec:
 
         result = self.retreat.attempt(call)
         if result is None:
+            if isinstance(given, Carry):
+                given.clear()  # it would keep its memory as long as the stream does
             past.remade, past.is_lost = None, True
         else:
             past.add(piece)

@@ -99,7 +99,10 @@ class ShotRestorer:
         decoding = TIME * (window + self.overlap) if first else 0  # the first frame that comes out
         inputs: deque[torch.Tensor | None] = deque()  # those that wait for their results; None: without one
         restored = self._restored(self._padded(frames, inputs, decoding - first), first // TIME, window)
-        yield from landed(self._finished(restored, inputs), late=LATE if self.device.type == "cuda" else 0)
+        for frame in landed(self._finished(restored, inputs), late=LATE if self.device.type == "cuda" else 0):
+            if frame is not None and frame.sum().isnan():
+                raise UserError(f"the networks gave no numbers in {self.dtype}; use --dtype fp32, or bf16")
+            yield frame
 
     def _finished(
         self, restored: Iterator[torch.Tensor], inputs: deque[torch.Tensor | None]

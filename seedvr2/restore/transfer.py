@@ -40,7 +40,7 @@ def _sent_back(frame: torch.Tensor | None) -> _Landing:
         return _Landing(frame if frame is None else frame.cpu())
     there = torch.empty_like(frame, device="cpu", pin_memory=True).copy_(frame, non_blocking=True)
     arrived = torch.Event(frame.device)
-    arrived.record()
+    arrived.record(torch.accelerator.current_stream(frame.device))  # which need not be that of the current device
     return _Landing(there, arrived)
 
 

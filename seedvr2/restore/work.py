@@ -49,30 +49,31 @@ def restore(
     model.shot.seconds.clear()
     try:
         outcome = job.run(stop)
+        later = [note for note in media.info.notes if note not in info.notes]
+        for note in (*later, *outcome.notes):
+            events.say(f"note: {note}")
+        if outcome.stopped:
+            place = partial_path(output)
+            text = f"stopped after {outcome.frames} frames, which are in {place}; the same command goes on"
+            events.say(text, event="stopped", frames=outcome.frames, path=str(place))
+            return outcome
+        seconds = {**outcome.seconds, **model.shot.seconds, "all": time.monotonic() - start}
+        facts = {
+            **made_of,
+            "frames": outcome.frames,
+            "shots": outcome.shots,
+            "sample_aspect": str(shape),
+            "notes": [*info.notes, *encoding.notes, *later, *outcome.notes],
+            "damaged": media.damaged,
+            "truncated": media.is_truncated,
+            "ranks": model.ranks,
+            "memory": model.memory(),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        }
+        write_sidecar(sidecar_path(output), info.path, output, facts)
+        job.journal.remove()
     finally:
         job.journal.leave()
-    later = [note for note in media.info.notes if note not in info.notes]
-    for note in (*later, *outcome.notes):
-        events.say(f"note: {note}")
-    if outcome.stopped:
-        place = partial_path(output)
-        text = f"stopped after {outcome.frames} frames, which are in {place}; the same command goes on"
-        events.say(text, event="stopped", frames=outcome.frames, path=str(place))
-        return outcome
-    seconds = {**outcome.seconds, **model.shot.seconds, "all": time.monotonic() - start}
-    facts = {
-        **made_of,
-        "frames": outcome.frames,
-        "shots": outcome.shots,
-        "sample_aspect": str(shape),
-        "notes": [*info.notes, *encoding.notes, *later, *outcome.notes],
-        "damaged": media.damaged,
-        "truncated": media.is_truncated,
-        "ranks": model.ranks,
-        "memory": model.memory(),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-    }
-    write_sidecar(sidecar_path(output), info.path, output, facts)
     for target in targets:
         events.say(f"wrote {target.path}", event="wrote", path=str(target.path), frames=outcome.frames)
     return outcome

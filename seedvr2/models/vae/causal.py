@@ -56,6 +56,8 @@ class Carry:
     def before(self, layer: nn.Module, x: Tensor, frames: int) -> Tensor | None:
         """Return the last `frames` frames of the previous chunks (None at the start) and remember those of `x`."""
         past = self._tails.get(layer)
+        if past is not None:
+            past = past.to(x.device)  # what is kept may lie elsewhere since the last chunk
         missing = frames - x.shape[2]
         if missing > 0:
             earlier = [x[:, :, :1]] * missing if past is None else [past[:, :, -missing:]]
@@ -65,6 +67,10 @@ class Carry:
             tail = x[:, :, -frames:].clone(memory_format=torch.channels_last_3d)
         self._tails[layer] = tail
         return past
+
+    def clear(self) -> None:
+        """Forget everything, as if no chunk had passed."""
+        self._tails.clear()
 
 
 class CausalConv3d(nn.Conv3d):
