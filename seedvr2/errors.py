@@ -28,10 +28,12 @@ class Parser(argparse.ArgumentParser):
 def main_guard(program: str, *, speaks: bool = True) -> Iterator[None]:
     """Turn a `UserError` inside a command into `program: sentence` on stderr and exit code 2, an interrupt into 130.
 
-    So is a path that no file can have, wherever it is met first.
+    So is a path that no file can have, wherever it is met first. Names that are no text are printed with escapes.
     speaks: False for one of several processes that would all say the same; it stays until another one has said it,
     because the launcher ends them all when the first one ends.
     """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except UserError as error:

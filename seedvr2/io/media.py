@@ -1,6 +1,7 @@
 """Any input, one interface: videos, stills and folders of frames as upright full-range pictures."""
 
 import glob
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,8 @@ from seedvr2.io.reader import existing_file, is_video
 from seedvr2.io.still_source import AnimationSource, FramesSource, folder_source
 from seedvr2.io.stills import is_still, still_header
 from seedvr2.io.video_source import VideoSource
+
+_log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -125,8 +128,12 @@ def find_media(pattern_or_path: str | Path) -> list[Path]:
 def _inside(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
-    frames = numbered_frames(path)
-    entries = sorted(filter(is_visible, path.iterdir()), key=lambda entry: natural_key(entry.name))
+    try:
+        frames = numbered_frames(path)
+        entries = sorted(filter(is_visible, path.iterdir()), key=lambda entry: natural_key(entry.name))
+    except PermissionError as error:
+        _log.warning("%s cannot be listed (%s): left out", path, error.strerror)
+        return []
     found = [path] if frames else []
     for entry in entries:
         if not _is_media(entry):

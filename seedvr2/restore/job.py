@@ -6,6 +6,7 @@ where a run was interrupted.
 
 import contextlib
 import itertools
+import os
 import signal
 import threading
 import time
@@ -60,10 +61,13 @@ class Outcome:
 
 
 class Stop:
-    """Ctrl-C asks once for an end after the running segment; twice, at once. A context manager of the main thread."""
+    """Ctrl-C asks once for an end after the running segment; twice, or while there is none, at once.
+
+    A context manager of the main thread. `working`: whether a segment runs.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self.working = False
         self._before: object = None
 
     def __enter__(self) -> "Stop":
@@ -76,9 +80,10 @@ class Stop:
             signal.signal(signal.SIGINT, self._before)
 
     def _ask(self, _number: int, _frame: object) -> None:
-        if self.asked:
+        if self.asked or not self.working:
             raise KeyboardInterrupt
         self.asked = True
+        os.write(2, b"\nstopping after this segment; Ctrl-C again stops at once\n")
 
 
 class Job:
@@ -122,6 +127,7 @@ class Job:
             self.clock.restore(self.journal.state)
             self.events.say(f"{done} frames are finished already: going on from there", frames=done)
         steps = self._steps(done, outcome)
+        stop.working = True
         with contextlib.closing(steps):
             told = self.events.tracked(steps, stage="restore", total=self.media.info.frames, done=done)
             segments = itertools.groupby(told, key=lambda step: step.frame.number // self.segment)
@@ -135,6 +141,7 @@ class Job:
             raise UserError(f"{self.media.info.path} has no frame that can be decoded; check the file")
         outcome.frames = done
         self._assemble(outcome)
+        stop.working = False
         return outcome
 
     def _steps(self, done: int, outcome: Outcome) -> Iterator[Step]:

@@ -160,7 +160,7 @@ def identity_of(path: Path) -> dict[str, object]:
     for file in files:
         status = file.stat()
         size += status.st_size
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"{file.name} {status.st_size} {status.st_mtime_ns}"))
     if not path.is_dir():
         with open(path, "rb") as file:
             digest.update(file.read(HEAD))
@@ -172,7 +172,7 @@ def hash_of(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]:
         if path.is_dir():
-            digest.update(file.name.encode() + b"\0")
+            digest.update(os.fsencode(file.name) + b"\0")
         with open(file, "rb") as stream:
             while block := stream.read(1 << 22):
                 digest.update(block)

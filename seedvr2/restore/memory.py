@@ -51,7 +51,9 @@ def _host() -> int:
 def _container() -> float:
     folder = Path("/sys/fs/cgroup")
     try:
-        return int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text())
+        used = int((folder / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+        return int((folder / "memory.max").read_text()) - used + (int(cached[1]) if cached else 0)
     except (OSError, ValueError):  # no container, or one without a limit
         return float("inf")
 

@@ -6,10 +6,14 @@ computes.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+PIECE = 1 << 28  # bytes of page-locked memory that are taken at once
+ALIGNMENT = 256  # bytes
 
 
 class Offload:
@@ -25,6 +29,7 @@ class Offload:
         self._home: dict[int, list[Tensor]] = {}  # weights of streamed blocks in host memory
         self._here: dict[int, tuple[list[Tensor], object]] = {}  # copies on the device, and the event that ends copying
         self._stream = torch.get_device_module(device).Stream(device) if device.type in ("cuda", "xpu") else None
+        self._shelf = Shelf(is_locked=self._stream is not None)
         for index, block in enumerate(self.blocks):
             block.register_forward_pre_hook(functools.partial(self._enter, index))
             block.register_forward_hook(functools.partial(self._leave, index), always_call=True)
@@ -42,15 +47,11 @@ class Offload:
         for index, block in enumerate(self.blocks):
             if index in self.streamed:
                 if index not in self._home:
-                    self._home[index] = [self._to_host(x.data) for x in _weights(block)]
+                    self._home[index] = [self._shelf.put(x.data) for x in _weights(block)]
                     _assign(block, self._home[index])
             else:
                 self._home.pop(index, None)
                 block.to(self.device)
-
-    def _to_host(self, x: Tensor) -> Tensor:
-        # Page-locked memory is what copies beside computation need.
-        return torch.empty_like(x, device="cpu", pin_memory=self._stream is not None).copy_(x)
 
     def _enter(self, index: int, block: nn.Module, _arguments: tuple) -> None:
         if index in self._home:
@@ -87,6 +88,35 @@ class Offload:
             yield self._stream.record_event
 
 
+class Shelf:
+    """Host memory for many tensors in few pieces: of page-locked memory, which copies beside computation need, PyTorch
+    takes powers of two.
+    """
+
+    def __init__(self, *, is_locked: bool):
+        self.is_locked = is_locked
+        self._piece = torch.empty(0, dtype=torch.uint8)  # the part of the newest piece that is free
+
+    def put(self, x: Tensor) -> Tensor:
+        """A copy of a tensor."""
+        size = _aligned(x)
+        if size > len(self._piece):
+            self._piece = torch.empty(_piece(size), dtype=torch.uint8, pin_memory=self.is_locked)
+        home, self._piece = self._piece[: x.nbytes], self._piece[size:]
+        return home.view(x.dtype).view(x.shape).copy_(x)
+
+
+def shelf_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the pieces in which a `Shelf` puts tensors, in this order."""
+    total = free = 0
+    for size in map(_aligned, tensors):
+        if size > free:
+            free = _piece(size)
+            total += free
+        free -= size
+    return total
+
+
 def place(network: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *, resident: int) -> Offload:
     """Put a network on a device, but all of its `blocks` beyond `resident` into host memory."""
     inside = {id(x) for block in blocks for x in _weights(block)}
@@ -103,10 +133,32 @@ def streamed(blocks: int, resident: int) -> list[int]:
     return [i for i in range(blocks) if (i + 1) * away // blocks > i * away // blocks]
 
 
-def streamed_bytes(blocks: Sequence[nn.Module], resident: int) -> tuple[int, int]:
-    """Bytes of the blocks that wait in host memory, and the most of them that are on the device at a time."""
-    sizes = [sum(x.nbytes for x in _weights(blocks[i])) for i in streamed(len(blocks), resident)]
-    return sum(sizes), max((sum(sizes[i : i + 2]) for i in range(len(sizes))), default=0)
+class Streamed(NamedTuple):
+    """Bytes of blocks that are streamed: of their weights, of the most that are on the device at a time, and of the
+    page-locked memory of the host in which they wait.
+    """
+
+    weights: int
+    visiting: int
+    locked: int
+
+
+def streamed_bytes(blocks: Sequence[nn.Module], resident: int) -> Streamed:
+    """What streaming all blocks but `resident` ones takes."""
+    away = [_weights(blocks[i]) for i in streamed(len(blocks), resident)]
+    sizes = [sum(x.nbytes for x in weights) for weights in away]
+    locked = shelf_bytes(x for weights in away for x in weights)
+    return Streamed(sum(sizes), max((sum(sizes[i : i + 2]) for i in range(len(sizes))), default=0), locked)
+
+
+def _aligned(x: Tensor) -> int:
+    """Bytes of a tensor, so that the next one begins where any type may."""
+    return -(-x.nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _piece(size: int) -> int:
+    """Bytes of the piece that is begun for a tensor of an aligned size."""
+    return max(PIECE, 1 << (size - 1).bit_length())
 
 
 def _weights(module: nn.Module, *, recurse: bool = True) -> list[Tensor]:

@@ -87,6 +87,7 @@ def task_of(
         given=Settings(window, resident=choice.offload),
         is_fixed=choice.window is not None or unfinished is not None,
         budget=SHARE * free if most is None else parse_memory(most),
+        host_budget=SHARE * free_memory(torch.device("cpu")) / ranks,
     )
 
 

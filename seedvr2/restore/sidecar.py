@@ -26,6 +26,7 @@ def write_sidecar(path: Path, source: Path, output: Path, facts: Mapping) -> Non
     }
     try:
         with whole(path) as temporary:
-            temporary.write_text(json.dumps(account, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(account, indent=1, ensure_ascii=False) + "\n"
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names need not be text
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); make room and run again") from error

@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from seedvr2.restore.offload import place, streamed, streamed_bytes
+from seedvr2.restore import offload
+from seedvr2.restore.offload import Shelf, place, shelf_bytes, streamed, streamed_bytes
 
 CPU = torch.device("cpu")
 
@@ -79,5 +80,21 @@ def test_blocks_that_stay_lie_evenly_between_the_others():
 def test_bytes_of_what_is_streamed(make_generator):
     blocks = make_generator("7b", layers=4).trunk.blocks
     sizes = [sum(p.nbytes for p in block.parameters()) for block in blocks]
-    assert streamed_bytes(blocks, 0) == (sum(sizes), max(a + b for a, b in itertools.pairwise(sizes)))
-    assert streamed_bytes(blocks, 4) == (0, 0)
+    away = streamed_bytes(blocks, 0)
+    assert away[:2] == (sum(sizes), max(a + b for a, b in itertools.pairwise(sizes)))
+    assert sum(sizes) < away.locked
+    assert streamed_bytes(blocks, 4) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("piece", [4096, 1 << 28])
+def test_tensors_on_a_shelf_are_themselves_in_few_pieces_of_the_foretold_size(piece, monkeypatch):
+    monkeypatch.setattr(offload, "PIECE", piece)
+    shelf = Shelf(is_locked=False)
+    kinds = (torch.float32, torch.bfloat16, torch.int8)
+    tensors = [(torch.arange(size) % 100).to(kinds[size % 3]).view(1, -1) for size in (1, 7, 500, 3000, 64, 2048, 5)]
+    homes = [shelf.put(x) for x in tensors]
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(tensors, homes, strict=True))
+    pieces = {home.untyped_storage().data_ptr(): home.untyped_storage().nbytes() for home in homes}
+    assert sum(pieces.values()) == shelf_bytes(tensors)
+    assert all(size & (size - 1) == 0 for size in pieces.values())
+    assert len(pieces) == 1 or piece == 4096

@@ -33,12 +33,23 @@ def released(name="3b", weights="full"):
     return outline_model(files, dtype=torch.bfloat16, weights=weights)
 
 
-def task(networks, *, size=(64, 64), frames=41, budget=1e15, device=GPU, window=5, is_fixed=False, resident=None):
+def task(
+    networks,
+    *,
+    size=(64, 64),
+    frames=41,
+    budget=1e15,
+    host=math.inf,
+    device=GPU,
+    window=5,
+    is_fixed=False,
+    resident=None,
+):
     film = Film(Size(32, 32), Size(*size), frames)
     dtype = next(networks.vae.parameters()).dtype
     given = Settings(window, resident=resident)
     traces = TRACES.setdefault((networks, film, device), {})
-    return Task(networks, film, device, dtype, {"steps": 1}, given, is_fixed, budget, traces)
+    return Task(networks, film, device, dtype, {"steps": 1}, given, is_fixed, budget, host, traces)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +101,17 @@ def test_what_cannot_fit_is_refused_with_numbers(small):
         choose(task(small, budget=1000, is_fixed=False, window=2))
 
 
+def test_memory_of_the_host_is_limited_too(small):
+    least = predict(task(small), ways(task(small))[-1])
+    first = predict(task(small), ways(task(small))[0])
+    assert first.host < least.host, "weights and histories go to the host on the way down"
+    budget = least.needed * 1.0001
+    assert choose(task(small, budget=budget, host=least.host))[0].settings == least.settings
+    with pytest.raises(UserError, match=r"of the host's memory .*--weights int8"):
+        choose(task(small, budget=budget, host=least.host - 1))
+    assert choose(task(small, host=first.host))[0].settings == first.settings
+
+
 def test_less_memory_is_needed_further_down():
     networks = released()
     needed = [
@@ -105,9 +127,10 @@ def test_weights_are_those_of_the_released_sizes_in_every_storage():
     assert full["generator"] == pytest.approx(6.783e9, rel=1e-3)
     assert full["vae"] >= 250_648_227 * 2
     blocks = released().generator.trunk.blocks
-    away, visiting = streamed_bytes(blocks, 8)
+    away, visiting, locked = streamed_bytes(blocks, 8)
     assert 0.7 < away / full["generator"] < 0.75
     assert visiting < 0.1 * full["generator"]
+    assert away < locked < 1.2 * away
     assert 0.5 < small["generator"] / full["generator"] < 0.53
 
 

@@ -159,3 +159,14 @@ def test_a_restart_near_the_start_is_the_start(generator, codec, prompt):
     restorer = ShotRestorer(generator, codec, prompt=prompt, window=3)
     assert [restorer.restart(frame) for frame in (0, 1, 20, 60)] == [0] * 4
     assert restorer.restart(1000) > 750
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_networks_that_give_no_numbers_are_told_not_shown(value, generator, codec, prompt, clip):
+    class Broken(torch.nn.Module):
+        def forward(self, *arguments):
+            return generator(*arguments) * value
+
+    broken = ShotRestorer(Broken(), codec, prompt=prompt, window=3)
+    with pytest.raises(UserError, match=r"gave no numbers in torch\.float32; use --dtype fp32"):
+        list(broken.restore(clip))

@@ -23,7 +23,7 @@ PRODUCTS = 64 << 20  # bytes that the matrix products of a GPU keep as workspace
 @dataclass(frozen=True)
 class Task:
     """What is to be run where. sampling: arguments of `Generation`. given: settings of which nothing may change that
-    changes results, if `is_fixed`. budget: bytes of the device.
+    changes results, if `is_fixed`. budget: bytes of the device. host_budget: bytes of the host beside another device.
     """
 
     networks: Outline
@@ -34,6 +34,7 @@ class Task:
     given: Settings
     is_fixed: bool
     budget: float
+    host_budget: float = math.inf
     traces: dict[Settings, Traced] = field(default_factory=dict)
 
     @property
@@ -63,8 +64,13 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether they are within the budget."""
-        return self.needed <= self.task.budget
+        """Whether they are within the budgets of device and host."""
+        return self.needed <= self.task.budget and self.fits_host
+
+    @property
+    def fits_host(self) -> bool:
+        """Whether they are within the budget of the host."""
+        return self.task.is_host or self.host <= self.task.host_budget
 
 
 def predict(task: Task, settings: Settings) -> Plan:
@@ -86,10 +92,10 @@ def predict(task: Task, settings: Settings) -> Plan:
         most = {stage: size - traced.history for stage, size in most.items()}
         host += traced.history
     if settings.resident is not None:
-        away, visiting = streamed_bytes(networks.generator.trunk.blocks, settings.resident)
+        away, visiting, locked = streamed_bytes(networks.generator.trunk.blocks, settings.resident)
         weights["generator"] -= away
         most["generate"] += visiting
-        host += away
+        host += away if task.is_host else locked
     return Plan(task, settings, weights, most, host, traced, away)
 
 
@@ -115,6 +121,13 @@ def choose(task: Task) -> tuple[Plan, Sequence[Plan]]:
             return plan, tried
         tried.append(plan)
     least = min(tried, key=lambda plan: plan.needed)
+    if not least.fits_host:
+        least = min(tried, key=lambda plan: plan.host)
+        raise UserError(
+            f"{task.film.size} needs {write_memory(least.host)} of the host's memory with {least.settings.describe()}, "
+            f"and {write_memory(task.host_budget)} may be used; end other programs, use --weights int8, or ask for a "
+            "smaller --short-side"
+        )
     raise UserError(
         f"{task.film.size} needs {write_memory(least.needed)} even with {least.settings.describe()}, and "
         f"{write_memory(task.budget)} of {task.device} may be used; ask for a smaller --short-side or "

@@ -55,6 +55,21 @@ def test_convolution_of_single_frames_has_no_past():
     assert carry.is_start(conv)
 
 
+def test_what_is_carried_follows_the_frames_to_another_device():
+    conv, carry = make_conv((3, 3, 3), (1, 1, 1)), Carry()
+    conv(clip(2), carry)
+    away = conv.to("meta")
+    for frames in (1, 3):
+        assert away(clip(frames).to("meta"), carry).shape == (2, 6, frames, 6, 5)
+
+
+def test_a_cleared_carry_begins_a_clip():
+    conv, carry, x = make_conv((3, 3, 3), (1, 1, 1)), Carry(), clip(3)
+    conv(clip(4) * 2, carry)
+    carry.clear()
+    torch.testing.assert_close(conv(x, carry), conv(x, Fresh()))
+
+
 def test_carry_knows_which_layers_have_begun():
     first, second = make_conv((3, 3, 3), (1, 1, 1)), make_conv((3, 3, 3), (1, 1, 1))
     carry = Carry()
