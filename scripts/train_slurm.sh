@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains on several nodes. From the checkout, on a file system that all nodes see:
 #
-#     sbatch --nodes 9 scripts/train_slurm.sh +experiment=apt_7b run.dir=runs/apt_7b
+#     sbatch --nodes 9 scripts/train_slurm.sh +experiment=apt_7b run.dir=runs/apt_7b data.root=CLIPS \
+#         run.weights=ckpts/seedvr_ema_7b.pth
 #
 # Options of sbatch before the script's name override the ones below. Ten minutes before the time limit the run saves and
 # stops, and the job is queued again, until training is finished. See docs/launch.md.

@@ -63,7 +63,7 @@ class MMAttention(nn.Module):
 
     def _heads(self, x: Tensor, project: nn.Module, norm_q: nn.Module, norm_k: nn.Module) -> Heads:
         q, k, v = project(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        return norm_q(q), norm_k(k), v
+        return norm_q(q).to(v.dtype), norm_k(k).to(v.dtype), v  # autocast may norm in fp32
 
 
 class QueryAttention(nn.Module):

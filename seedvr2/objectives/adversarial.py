@@ -77,9 +77,8 @@ class AdversarialPostTraining:
     ):
         purpose = "adversarial post-training needs a generator to start from"
         start, words = (weights.require(name, purpose=purpose) for name in (generator_weights, "prompts"))
-        trunk = weights.require(
-            discriminator_weights, "initial/generator", purpose="the discriminator starts from a base"
-        )
+        purpose = "the discriminator starts from a base"
+        trunk = weights.require(discriminator_weights, "initial/discriminator", "initial/generator", purpose=purpose)
         self.generator = build("generator", generator, start)
         self.prompts = build("prompts", prompts, words, trainable=False)
         self.discriminator = build("discriminator", discriminator, trunk)

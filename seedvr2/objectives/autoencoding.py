@@ -26,10 +26,12 @@ class Spread:
         self.average, self.decay, self.variance = average, decay, None
 
     def update(self, latents: Tensor) -> None:
-        """Take in the latents of one step."""
+        """Take in the latents of one step, but not of one that has no finite ones: the update skips it too."""
         latents = latents.detach().double()
         mean, square = self.average(torch.stack([latents.mean(), latents.square().mean()]))
         variance = square - mean**2
+        if not variance.isfinite():
+            return
         self.variance = variance if self.variance is None else self.variance.to(variance).lerp(variance, 1 - self.decay)
 
     def scale(self) -> float:

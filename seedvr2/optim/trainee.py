@@ -91,7 +91,7 @@ class Trainee:
         if self.skipped_in_a_row > self.max_skips:
             raise Diverged(
                 f"training diverged: {self.skipped_in_a_row} updates in a row of {' and '.join(self.networks)} had a "
-                "loss or gradient that is not finite; lower the learning rate and continue from an older checkpoint"
+                "loss or gradient that is not finite; lower the learning rate"
             )
         return logs
 
@@ -134,6 +134,7 @@ class Trainee:
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
             "optimizer": {name: dict(state[p]) for name, p in self.parameters.items() if p in state},
             "average": dict(self.ema.average) if self.ema else {},
+            "kind": type(self.optimizer).__name__,
             "step": self.step,
             "skipped": self.skipped,
         }
@@ -144,7 +145,13 @@ class Trainee:
         return value.to(parameter.device) if isinstance(value, Tensor) and (key != "step" or on_device) else value
 
     def load_state_dict(self, state: dict) -> None:
-        """Continue exactly where `state_dict` was taken; settings of the optimizer stay as configured now."""
+        """Continue exactly where `state_dict` was taken; settings of the optimizer stay as configured now.
+
+        Raises RuntimeError for the state of another optimizer.
+        """
+        now = type(self.optimizer).__name__
+        if (then := state.get("kind", now)) != now:
+            raise RuntimeError(f"the optimizer is {now}, but was {then}")
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
         self.optimizer.state.clear()

@@ -25,16 +25,16 @@ class Runtime:
 
     @classmethod
     def start(cls, settings: Parallelism, *, cpu: bool = False) -> "Runtime":
-        """Bring the process up: `WORLD_SIZE` and `RANK` as the launcher set them; one process per device."""
+        """Bring the process up: `WORLD_SIZE` and `RANK` as the launcher set them; one process per device.
+
+        A process alone needs no group: its networks are whole, with autocast, on a GPU as on the CPU.
+        """
         owner = not dist.is_initialized()
         if owner:
             # longer than the watch's, which can say who hangs
             timeout = timedelta(minutes=1.5 * settings.timeout + 1)
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
                 PartialState(cpu=cpu, timeout=timeout)
-            elif not cpu:  # FSDP's mixed precision serves a single GPU as well
-                store = dist.HashStore()
-                dist.init_process_group("cuda:nccl,cpu:gloo", store=store, rank=0, world_size=1, timeout=timeout)
         device = torch.device("cpu")
         if not cpu:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

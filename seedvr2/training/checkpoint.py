@@ -174,7 +174,7 @@ class Checkpointer:
                 thing.load_state_dict(state[name])
         except (KeyError, RuntimeError) as error:  # an unknown name, or another shape
             raise UserError(
-                f"checkpoint {str(path)!r} holds other networks than this configuration ({error}): train in another "
+                f"checkpoint {str(path)!r} does not fit this configuration ({error}): train in another "
                 "run.dir, or with the settings the run began with"
             ) from error
         return step

@@ -67,19 +67,19 @@ class Run:
             signal.signal(number, self._interrupt)
 
     def _make_folder(self, config: dict) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"run.dir {str(self.folder)!r} cannot be made ({error.strerror}): choose another folder"
-            ) from error
         path = self.folder / "config.yaml"
         text = yaml.safe_dump(config, sort_keys=False)
-        if path.is_file() and path.read_text() != text:
-            print(f"note: the configuration is not the one {path} was started with, which is kept as config.old.yaml")
-            path.replace(path.with_name("config.old.yaml"))
-        with whole(path) as temporary:
-            temporary.write_text(text)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if path.is_file() and path.read_text() != text:
+                print(f"note: the configuration is not the one {path} was started with, kept as config.old.yaml")
+                path.replace(path.with_name("config.old.yaml"))
+            with whole(path) as temporary:
+                temporary.write_text(text)
+        except OSError as error:
+            raise UserError(
+                f"run.dir {str(self.folder)!r} cannot be written ({error.strerror}): choose another folder"
+            ) from error
 
     def _interrupt(self, number: int, frame) -> None:
         if self.interrupted and number == signal.SIGINT:  # the second time means now

@@ -58,6 +58,7 @@ def distillation_chain(
     guidance: float = 7.5,
     teacher: Callable | None = None,
     teacher_weights: str = "generator",
+    student_weights: str = "generator",
     accumulate: int = 1,
     save_every: int = 500,
     preview_every: int = 0,
@@ -65,7 +66,8 @@ def distillation_chain(
     """One stage per division of the number of steps, `<name>_64to32` and on; guidance applies to the first only (§4).
 
     iterations: of every stage, or a list with one number per stage. teacher, teacher_weights: recipe and weights of a
-    teacher of another size, in the first stage only; the student starts from the weights `generator`.
+    teacher of another size. student_weights: what the student starts from. All three in the first stage only: later
+    ones go on with the one before.
     """
     try:
         pairs = halvings(from_steps, to_steps, stride)
@@ -76,7 +78,17 @@ def distillation_chain(
         raise UserError(
             f"stage {name!r} lists {len(counts)} iteration counts for {len(pairs)} distillations: give {len(pairs)}"
         )
-    first = {"guidance": guidance, "teacher": teacher, "teacher_weights": teacher_weights}
+    first = {
+        "guidance": guidance,
+        "teacher": teacher,
+        "teacher_weights": teacher_weights,
+        "student_weights": student_weights,
+    }
+    if fixed := {"teacher_weights", "student_weights"} & set(getattr(objective, "keywords", ())):
+        raise UserError(
+            f"stage {name!r} names {min(fixed)} in its objective, which every division would start from: write it "
+            "beside the objective, for the first one"
+        )
     return [
         Stage(
             f"{name}_{before}to{after}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from seedvr2.io.files import disk_errors
 from seedvr2.io.images import write_image
 from seedvr2.optim.trainee import Diverged
 from seedvr2.parallel.mesh import Parallelism
@@ -78,7 +79,7 @@ class Trainer:
         finally:
             checkpoint.join()
         self.watch.beat(f"stage {stage.name}: exporting")
-        with objective.averaged():
+        with objective.averaged(), disk_errors(folder / "final"):
             export(objective.export(), folder / "final", main=self.runtime.main)
         self.runtime.wait()
 
@@ -93,18 +94,22 @@ class Trainer:
             try:
                 with self.run.autocast():
                     metrics = objective.step(batches)
-            except Diverged:
-                checkpoint.save(step + 1)
+            except Diverged as error:
                 checkpoint.wait()
-                raise
+                kept = checkpoint.steps()
+                place = f"checkpoint {kept[-1]} is from before" if kept else "there is no checkpoint from before"
+                raise Diverged(f"{error}; {place}, and the same command continues there") from error
             step += 1
             self.watch.beat(f"stage {stage.name} step {step}: recording and saving")
             more = self.measure(stage, objective, feed, batches, step, speed)
             if more or self.tracker.due(step, stage.iterations):
-                how = {**speed.read(), "data/failures": feed.failures.count}
+                # the tracker takes the mean over the ranks, of which those that share a clip count alike
+                how = {**speed.read(), "data/failures": feed.failures.count * self.runtime.mesh.data_size}
                 self.tracker.log(stage.name, step, stage.iterations, {**metrics, **more}, how)
             number = self.runtime.largest(self.run.interrupted)
-            if number or (stage.save_every and step % stage.save_every == 0):
+            is_due = stage.save_every and (step % stage.save_every == 0 or step == stage.iterations)
+            # while updates are skipped, what was saved before them must stay
+            if number or (is_due and not any(getattr(x, "skipped_in_a_row", 0) for x in objective.stateful.values())):
                 with speed.paused():
                     checkpoint.save(step)
                     if number or self.run.device.type == "cpu":  # there, writing would only slow the next steps

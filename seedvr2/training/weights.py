@@ -160,8 +160,14 @@ def read_prompts(positive: Path) -> dict[str, Tensor]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file that others may read, as far as this process lets them read its files."""
-    save_file(dict(tensors), path, metadata=metadata)
+    """Write a safetensors file that others may read, as far as this process lets them read its files.
+
+    Raises OSError if the disk refuses.
+    """
+    try:
+        save_file(dict(tensors), path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)  # the library writes for its owner alone

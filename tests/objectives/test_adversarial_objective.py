@@ -256,7 +256,11 @@ def test_each_player_lowers_its_own_loss_against_a_fixed_opponent(make, make_bat
 
 def test_discriminator_starts_from_the_base_and_not_from_the_newest_generator(make, recorder):
     make(discriminator_weights="base/generator")
-    assert recorder.asked == [("generator",), ("prompts",), ("base/generator", "initial/generator")]
+    assert recorder.asked == [
+        ("generator",),
+        ("prompts",),
+        ("base/generator", "initial/discriminator", "initial/generator"),
+    ]
 
 
 def test_logits_per_token_of_clips_of_several_sizes_are_compared_with_their_own(make, make_batch, make_trunk):

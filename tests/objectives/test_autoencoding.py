@@ -139,6 +139,17 @@ def test_a_decoder_learns_for_the_latents_of_an_existing_vae(make, recorder):
     assert recorder.asked == [("vae",)]
 
 
+def test_a_step_without_finite_latents_leaves_the_scale_as_it_was():
+    spread = Spread(lambda x: x)
+    for latents in (torch.randn(100), torch.full((4,), torch.nan), torch.tensor([torch.inf, 0.0])):
+        spread.update(latents)
+        found = spread.scale()
+        assert 0.5 < found < 2
+    empty = Spread(lambda x: x)
+    empty.update(torch.full((4,), torch.nan))
+    assert empty.variance is None
+
+
 def test_scale_brings_latents_to_unit_deviation(make):
     objective = make(critic=None)
     with torch.no_grad():

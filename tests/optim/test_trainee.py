@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from seedvr2.optim.partial import learning_part
 from seedvr2.optim.schedule import linear
 from seedvr2.optim.trainee import Diverged, Trainee, frozen
 
@@ -174,3 +175,21 @@ def test_too_many_bad_steps_in_a_row_are_divergence():
         learner.update([batch], lambda batch: (loss_of(model)(batch)[0] * float("nan"), {}))
     with pytest.raises(Diverged, match="3 updates in a row"):
         learner.update([batch], lambda batch: (loss_of(model)(batch)[0] * float("nan"), {}))
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    state = trainee(network()).state_dict()
+    other = trainee(network(), optimizer=functools.partial(torch.optim.RMSprop, lr=0.1))
+    with pytest.raises(RuntimeError, match="the optimizer is RMSprop, but was"):
+        other.load_state_dict(state)
+    trainee(network()).load_state_dict({key: value for key, value in state.items() if key != "kind"})
+
+
+def test_the_learning_part_of_a_network_exchanges_gradients_as_the_whole():
+    model, told = network(), []
+    next(model.parameters()).requires_grad_(False)
+    model.sync_last_only, model.set_requires_gradient_sync = True, told.append
+    part = learning_part(model)
+    assert set(dict(part.named_parameters())) == {name for name, p in model.named_parameters() if p.requires_grad}
+    trainee(part).update(data(3), loss_of(model))
+    assert told == [False, False, True]

@@ -9,6 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
+
+from seedvr2.parallel.mesh import Parallelism
+from seedvr2.parallel.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "scripts" / "train_slurm.sh"
@@ -142,3 +147,12 @@ def test_slurm_without_arguments_says_how_it_is_used(slurm):
 def test_slurm_is_told_to_signal_this_script_in_time():
     assert subprocess.run(["bash", "-n", str(SLURM)], check=False).returncode == 0
     assert "#SBATCH --signal=B:TERM@" in SLURM.read_text()
+
+
+def test_a_process_alone_on_a_gpu_holds_its_networks_whole(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    runtime = Runtime.start(Parallelism(), cpu=False)
+    assert not dist.is_initialized()
+    assert runtime.device.type == "cuda"
+    assert runtime.mesh.weights is None

@@ -108,7 +108,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
             self.value = state["weight"]
 
     saved(tmp_path, 1, 10)
-    with pytest.raises(UserError, match="holds other networks than this configuration"):
+    with pytest.raises(UserError, match="does not fit this configuration"):
         Checkpointer(tmp_path, {"counter": Other()}).resume()
 
 

@@ -1,5 +1,7 @@
 """Stages: what a chain of distillations is made of."""
 
+import functools
+
 import pytest
 
 from seedvr2.errors import UserError
@@ -65,4 +67,13 @@ def test_a_teacher_of_another_size_serves_the_first_division_only():
     )
     first, second = (stage.objective() for stage in chain)
     assert (first["teacher"], first["teacher_weights"]) == (list, "big")
-    assert not {"teacher", "teacher_weights"} & second.keys()
+    assert first["student_weights"] == "generator"
+    assert not {"teacher", "teacher_weights", "student_weights"} & second.keys()
+
+
+@pytest.mark.parametrize("name", ["teacher_weights", "student_weights"])
+def test_no_division_but_the_first_starts_from_given_weights(name):
+    given = chain(**{name: "base/generator"})
+    assert [stage.objective().get(name) for stage in given] == ["base/generator", *[None] * 5]
+    with pytest.raises(UserError, match=f"names {name} in its objective"):
+        chain(objective=functools.partial(objective, **{name: "base/generator"}))

@@ -178,13 +178,30 @@ def test_speed_is_recorded_apart_from_what_is_learned(make):
     assert not any("/speed/" in name or "/memory/" in name for record in records(run) for name in record)
 
 
-def test_diverging_training_keeps_a_checkpoint_and_stops_with_one_sentence(make, monkeypatch):
-    trainer, run = make([stage(iterations=40, save_every=0)])
+def test_diverging_training_keeps_the_checkpoints_from_before_and_stops_with_one_sentence(make, monkeypatch):
+    trainer, run = make([stage(iterations=40, save_every=2)])
+    usual = Fit.step
 
     def step(self, batches):
+        if self.student.step < 5:
+            return usual(self, batches)
         return self.student.update(batches, lambda _: (self.network.weight.sum() * float("nan"), {}))
 
     monkeypatch.setattr(Fit, "step", step)
-    with pytest.raises(UserError, match="training diverged: 11 updates in a row"), contextlib.redirect_stdout(None):
+    told = "training diverged: 11 updates in a row .* checkpoint 4 is from before"
+    for _ in range(2):  # the same command again
+        with pytest.raises(UserError, match=told), contextlib.redirect_stdout(None):
+            trainer.fit()
+        assert [path.name for path in sorted((run.folder / "first/checkpoints").iterdir())] == ["00000002", "00000004"]
+
+
+def test_the_last_step_is_saved_before_the_export_which_may_fail(make, monkeypatch):
+    trainer, run = make([stage(iterations=5, save_every=3)])
+
+    def export(*arguments, **settings):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seedvr2.training.trainer.export", export)
+    with pytest.raises(UserError, match="No space left on device"):
         trainer.fit()
-    assert [path.name for path in (run.folder / "first/checkpoints").iterdir()] == ["00000011"]
+    assert [path.name for path in sorted((run.folder / "first/checkpoints").iterdir())] == ["00000003", "00000005"]
