@@ -4,8 +4,9 @@
 set -euo pipefail
 data=$1 run=$2 python=${PYTHON:-python}
 vae=$run/vae/final/vae.safetensors
-cached=() # latents are made once
-for stage in base distill tune faithful vivid; do cached+=("stages.$stage.feed.cache=$run/latents"); done
+cached=() ends=() # latents are made once
+for stage in base distill tune; do cached+=("stages.$stage.feed.cache=$run/latents"); done
+for stage in faithful vivid; do ends+=("stages.$stage.feed.cache=$run/latents"); done
 
 train() { # settings, and ~stages that are left out
     "$python" -m seedvr2.train +experiment=tiny data.root="$data" "$@"
@@ -30,4 +31,4 @@ if [ ! -d "$run/decoder" ]; then
     mv "$run/decoder.part" "$run/decoder"
 fi
 together seedvr2.train +experiment=tiny data.root="$data" run.dir="$run" '~stages.faithful' '~stages.vivid' "${cached[@]}"
-train run.dir="$run" run.precision=bf16 "${cached[@]}"
+train run.dir="$run" run.precision=bf16 "${cached[@]}" "${ends[@]}"

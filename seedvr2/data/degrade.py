@@ -7,6 +7,7 @@ the whole clip, so it is held in memory; what would not fit is refused before it
 import argparse
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -113,7 +114,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if not (output or sheet):
         raise UserError("nothing is asked for; give --output, --sheet or both")
     for name, value in {"draws": arguments.draws, "frames": arguments.frames, "memory": arguments.memory}.items():
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name} {value} makes no sense; give a positive number")
     if sheet and not is_image(sheet):
         raise UserError(f"--sheet {sheet.name} is no picture; end it in .png or .jpg")

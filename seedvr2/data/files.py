@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from seedvr2.data.listing import frame_files
-from seedvr2.data.source import reading
+from seedvr2.data.source import reading, stacked
 from seedvr2.errors import UserError
 from seedvr2.io.images import image_size, read_image
 from seedvr2.io.reader import is_video, open_video
@@ -55,7 +55,4 @@ def window_of(path: Path, start: int, count: int) -> np.ndarray:
         with reading():
             return read_window(path, start, count, threads=1)
     files = frame_files(path)[start : start + count] if path.is_dir() else [path]
-    pictures = [picture_of(file) for file in files]
-    if len({picture.shape for picture in pictures}) > 1:
-        raise UserError(f"{path} has frames of different sizes; leave it out or list it as still images")
-    return np.stack(pictures)
+    return stacked([picture_of(file) for file in files], path, count)

@@ -10,7 +10,7 @@ import numpy as np
 from seedvr2.data.indexing.rows import Clip, Index
 from seedvr2.data.shapes import Shape, nearest_ratio
 from seedvr2.data.shards import open_clip
-from seedvr2.data.source import Cutter, Unreadable, reading
+from seedvr2.data.source import Cutter, Unreadable, reading, stacked
 from seedvr2.errors import UserError
 from seedvr2.io.decord_window import read_with_decord
 from seedvr2.io.images import read_image
@@ -59,7 +59,7 @@ class IndexClips:
         self._numbers: dict[tuple[int, int, int], np.ndarray] = {}
 
     def __getstate__(self) -> dict:
-        # Workers open the index again, which maps the file; a copy of millions of rows would go through a pipe.
+        # Workers open the index again: a copy of millions of rows would go through a pipe. Each holds it in memory.
         return {**self.__dict__, "index": None, "_numbers": {}}
 
     def __setstate__(self, state: dict) -> None:
@@ -153,7 +153,7 @@ class IndexClips:
             if clip.kind == "video":
                 ((name, file),) = files
                 return self._video(name, clip, offset, count, file)
-            return np.stack([read_image(name, file=file) for name, file in files])
+            return stacked([read_image(name, file=file) for name, file in files], clip.path, count)
         finally:
             for _, file in files:
                 file.close()

@@ -1,7 +1,9 @@
 """Where clean clips come from, and what every collection of files does alike: read, cut, turn, and pass over damage."""
 
 import contextlib
+import tarfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import av
@@ -31,8 +33,17 @@ def reading() -> Iterator[None]:
     """Whatever goes wrong while a file is read is `Unreadable`."""
     try:
         yield
-    except (UserError, OSError, av.FFmpegError) as error:
+    except (UserError, OSError, av.FFmpegError, tarfile.TarError) as error:
         raise Unreadable(str(error)) from error
+
+
+def stacked(pictures: Sequence[np.ndarray], name: str | Path, count: int) -> np.ndarray:
+    """`count` pictures (H,W,3) as (count,H,W,3); raises Unreadable if some are missing or differ in size."""
+    if len(pictures) < count:
+        raise Unreadable(f"{name} has lost frames: {len(pictures)} of {count} are there")
+    if len({picture.shape for picture in pictures}) > 1:
+        raise Unreadable(f"{name} has frames of different sizes; leave it out or list it as still images")
+    return np.stack(pictures)
 
 
 class Cutter:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from seedvr2.errors import UserError
 
 LARGEST_TICK_RATE = 2**31 - 1  # time bases are 32-bit rationals in FFmpeg
+RESTART = Fraction(1, 2)  # seconds: time stamps that fall back by more begin anew, as in joined recordings
 
 
 class FrameClock:
@@ -13,7 +14,8 @@ class FrameClock:
 
     A stamp that lies on the grid of the constant rate, up to the rounding of the source's own time base, is put exactly
     on it (Matroska stores milliseconds, which would turn 29.97 into 33, 33, 34). Any other stamp is kept, so that
-    variable rates and dropped frames survive.
+    variable rates and dropped frames survive. Where stamps begin anew, what follows is put behind what came before;
+    `restarts` counts that.
     """
 
     def __init__(self, rate: Fraction | None, *, time_base: Fraction | None = None, origin: Fraction | None = None):
@@ -31,6 +33,8 @@ class FrameClock:
         self._first: int | None = None
         self._count = 0
         self._last: int | None = None
+        self._offset = 0  # in units of the source's stamps
+        self.restarts = 0
 
     def tick(self, pts: int | None) -> int:
         """The stamp of the next frame in units of `self.time_base`; a source stamp of None counts at the rate."""
@@ -39,8 +43,12 @@ class FrameClock:
             seconds = self._count / self._rate
         else:
             self._first = pts if self._first is None else self._first
-            start = Fraction(0) if self._origin is None else self._first * self._source_base - self._origin
-            seconds = start + self._on_grid((pts - self._first) * self._source_base)
+            seconds = self._seconds(pts)
+            if self._last is not None and self.seconds(self._last) - seconds > RESTART:
+                period = 1 / self._rate if self._rate else self.time_base
+                self._offset += round((self.seconds(self._last) + period - seconds) / self._source_base)
+                self.restarts += 1
+                seconds = self._seconds(pts)
         tick = round(seconds / self.time_base)
         if self._last is not None and tick <= self._last:
             tick = self._last + 1
@@ -66,11 +74,22 @@ class FrameClock:
 
     def state(self) -> dict[str, int | None]:
         """What the clock has seen, as values that JSON holds."""
-        return {"first": self._first, "count": self._count, "last": self._last}
+        return {
+            "first": self._first,
+            "count": self._count,
+            "last": self._last,
+            "offset": self._offset,
+            "restarts": self.restarts,
+        }
 
     def restore(self, state: dict[str, int | None]) -> None:
         """Go on where a clock that was made with the same arguments and gave this `state` stopped."""
         self._first, self._count, self._last = state["first"], state["count"], state["last"]
+        self._offset, self.restarts = state["offset"], state["restarts"]
+
+    def _seconds(self, pts: int) -> Fraction:
+        start = Fraction(0) if self._origin is None else self._first * self._source_base - self._origin
+        return start + self._on_grid((pts + self._offset - self._first) * self._source_base)
 
     def _on_grid(self, seconds: Fraction) -> Fraction:
         if self._rate is None:

@@ -16,6 +16,7 @@ import av
 import numpy as np
 
 from seedvr2.errors import UserError
+from seedvr2.io.orientation import Orientation
 
 UNSPECIFIED_COLORSPACE = 2
 HIGH_DEFINITION_HEIGHT = 720
@@ -37,7 +38,7 @@ class VideoInfo(NamedTuple):
     path: Path
     width: int
     height: int
-    rotation: int  # degrees counter-clockwise (0, 90, 180, 270) that the reader has already applied
+    rotation: int  # degrees counter-clockwise (0, 90, 180, 270), without flips; the reader has already applied both
     frames: int  # the container's number, a hint only; 0 if unknown
     rate: Fraction | None  # frames per second; None if unknown
     time_base: Fraction  # seconds per unit of a frame's pts
@@ -221,12 +222,7 @@ def rgb(frame: av.VideoFrame, *, bits: int = 8) -> np.ndarray:
     is_untagged = frame.colorspace == UNSPECIFIED_COLORSPACE and not frame.format.is_rgb
     matrix = "ITU709" if is_untagged and frame.height >= HIGH_DEFINITION_HEIGHT else None
     array = frame.to_ndarray(format={8: "rgb24", 16: "rgb48le"}[bits], src_colorspace=matrix)
-    turns = _quarter_turns(frame)
-    return np.ascontiguousarray(np.rot90(array, k=turns)) if turns else array
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
+    return Orientation.of(frame).apply(array)
 
 
 def _fraction(rational: object) -> Fraction | None:
@@ -266,8 +262,8 @@ def _alpha_decoder(stream: av.VideoStream) -> str | None:
 def _describe(
     container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame, path: Path
 ) -> VideoInfo:
-    turns = _quarter_turns(frame)
-    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+    is_turned = Orientation.of(frame).is_transposed
+    width, height = (frame.height, frame.width) if is_turned else (frame.width, frame.height)
     aspect = _fraction(stream.sample_aspect_ratio) or Fraction(1)
     time_base = _fraction(stream.time_base) or Fraction(1, av.time_base)
     seconds = float(stream.duration * time_base) if stream.duration else None
@@ -277,13 +273,13 @@ def _describe(
         path=path,
         width=width,
         height=height,
-        rotation=90 * turns,
+        rotation=90 * (round(frame.rotation / 90) % 4),
         frames=stream.frames,
         rate=_fraction(stream.guessed_rate) or _fraction(stream.average_rate),
         time_base=time_base,
         start=frame.pts,
         duration=seconds,
-        sample_aspect=1 / aspect if turns % 2 else aspect,
+        sample_aspect=1 / aspect if is_turned else aspect,
         codec=stream.codec_context.name,
         pixel_format=frame.format.name,
         bits=max(component.bits for component in frame.format.components),

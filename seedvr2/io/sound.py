@@ -31,6 +31,7 @@ class SoundEncoder:
         encoder = ENCODERS.get(output.format.name, ENCODERS[""])[0]
         rate = template.rate if template.rate in RATES[encoder] else 48000
         layout = LAYOUTS.get(template.channels, "stereo")
+        self.loses_channels = template.channels not in LAYOUTS
         self.stream = output.add_stream(encoder, rate=rate)
         self.stream.codec_context.layout = layout
         self.stream.codec_context.bit_rate = BITS_PER_CHANNEL * self.stream.codec_context.layout.nb_channels

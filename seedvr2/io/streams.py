@@ -13,6 +13,7 @@ import av
 from av.subtitles.stream import SubtitleStream
 
 from seedvr2.errors import UserError
+from seedvr2.io.clock import RESTART
 from seedvr2.io.codecs import PICTURE_SUFFIXES
 from seedvr2.io.reader import main_stream, open_container
 from seedvr2.io.sound import SoundEncoder, name_of_encoder
@@ -55,6 +56,7 @@ class StreamCopy:
         self.notes: list[str] = []
         self.reencoded: list[str] = []
         self._tracks: dict[int, Track] = {}
+        self._times: dict[int, Unbroken] = {}
         self._suffix = {"matroska": ".mkv"}.get(output.format.name, f".{output.format.name}")
         self._next: av.Packet | None = None
         adders = {"audio": self._add_sound, "subtitle": self._add_subtitles, "video": self._add_cover,
@@ -96,10 +98,13 @@ class StreamCopy:
     def _read(self) -> av.Packet | None:
         # A packet without data marks the end of a stream; one without dts may still hold sound.
         try:
-            return next((packet for packet in self._packets if packet.size), None)
+            packet = next((packet for packet in self._packets if packet.size), None)
         except av.FFmpegError as error:
             _log.warning("the sound of %s is damaged and ends early (%s)", self._source, error.strerror)
             return None
+        if packet is not None:
+            self._times.setdefault(packet.stream.index, Unbroken()).move(packet)
+        return packet
 
     def _write(self, packet: av.Packet) -> None:
         track = self._tracks[packet.stream.index]
@@ -120,7 +125,7 @@ class StreamCopy:
             packet.stream = track.stream
             try:
                 self._output.mux(packet)
-            except av.error.InvalidDataError:
+            except (av.error.InvalidDataError, av.error.ArgumentError):
                 _log.warning("a damaged packet of %s is left out", self._source)
 
     def _add_sound(self, stream: av.AudioStream) -> None:
@@ -130,10 +135,12 @@ class StreamCopy:
         if codec is None:
             self.notes.append(f"a sound stream of an unknown kind does not fit into {self._suffix} and is left out")
             return
-        self._add(stream, SoundEncoder(stream, self._output))
+        encoder = SoundEncoder(stream, self._output)
+        self._add(stream, encoder)
         self.reencoded.append(codec)
         name = name_of_encoder(self._output.format.name)
-        self.notes.append(f"{codec} sound does not fit into {self._suffix}, so it is re-encoded as {name}")
+        stereo = f" in stereo (it has {stream.channels} channels)" if encoder.loses_channels else ""
+        self.notes.append(f"{codec} sound does not fit into {self._suffix}, so it is re-encoded as {name}{stereo}")
 
     def _add_subtitles(self, stream: SubtitleStream) -> None:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
@@ -201,6 +208,25 @@ class StreamCopy:
     def _add(self, template: av.stream.Stream, track: Track) -> None:
         carry_tags(template, track.stream, self._output.format.name)
         self._tracks[template.index] = track
+
+
+class Unbroken:
+    """Times of a stream that begin anew on the way, as in joined recordings, put behind what came before."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._end: int | None = None
+
+    def move(self, packet: av.Packet) -> None:
+        """Give a packet its time in the whole stream."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        if stamp is None:
+            return
+        if self._end is not None and (self._end - stamp - self._offset) * exact(packet.time_base) > RESTART:
+            self._offset = self._end - stamp
+        packet.pts = None if packet.pts is None else packet.pts + self._offset
+        packet.dts = None if packet.dts is None else packet.dts + self._offset
+        self._end = max(self._end or 0, stamp + self._offset + (packet.duration or 0))
 
 
 def open_source(source: Path) -> av.container.InputContainer:

@@ -1,6 +1,7 @@
 """A stream of an output that is filled with packets of a source, and what a container takes."""
 
 import io
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Protocol
@@ -38,6 +39,7 @@ class CopiedTrack:
         is_cover = bool(template.disposition & av.stream.Disposition.attached_pic)
         self._next: int | None = 0 if is_cover else None  # a cover has no time
         self._last: int | None = None
+        self._is_behind = False  # the packets before had to be moved
         self._has_priming = output.format.name == "matroska" and template.type == "audio" and not has_delay
         self._shift = 0
         self.delay = Fraction(0)
@@ -50,8 +52,11 @@ class CopiedTrack:
         if self._last is None and self._has_priming and -LONGEST_PRIMING <= stamp * exact(packet.time_base) < 0:
             self._shift = -stamp
             self.delay = self._shift * exact(packet.time_base)
-        if self._last is not None and stamp <= self._last:
-            stamp = self._last + 1
+        # a later stamp has to be later in the units of the output too
+        step = max(1, math.ceil(exact(self.stream.time_base) / exact(packet.time_base)))
+        self._is_behind = self._last is not None and stamp < self._last + (step if self._is_behind else 1)
+        if self._is_behind:
+            stamp = self._last + step
         packet.pts = max(packet.pts or stamp, stamp) + self._shift
         packet.dts = stamp + self._shift
         self._last, self._next = stamp, stamp + (packet.duration or 0)

@@ -27,6 +27,13 @@ from seedvr2.io.samples import (
 from seedvr2.io.truncation import is_cut_short
 
 CURVES = {16: "PQ", 18: "HLG"}
+LOST = {  # what comes with frames and is not carried over
+    "MASTERING_DISPLAY_METADATA": "the brightness of the mastering display (HDR10)",
+    "CONTENT_LIGHT_LEVEL": "the brightness of the content (HDR10)",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "A53_CC": "what the pictures hold of closed captions",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -163,6 +170,8 @@ class VideoSource:
         if colors.matrix == UNTAGGED and not (layout.is_rgb or layout.is_gray):
             matrix = "BT.709" if matrix_of(first) == BT709 else "BT.601"
             self._note(f"the colours carry no matrix tag and were read as {matrix}")
+        for kind in sorted({data.type.name for data in first.side_data} & LOST.keys()):
+            self._note(f"{LOST[kind]} is left out")
         if first.pts is None:
             self._note("the stream has no time stamps, so its frames are taken as evenly spaced")
         self.notes += depth_note(layout.depth, self._bits)

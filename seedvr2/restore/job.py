@@ -140,6 +140,8 @@ class Job:
         if not done:
             raise UserError(f"{self.media.info.path} has no frame that can be decoded; check the file")
         outcome.frames = done
+        if self.clock.restarts:
+            outcome.notes.append("time stamps begin anew on the way; what follows was put behind what came before")
         self._assemble(outcome)
         stop.working = False
         return outcome

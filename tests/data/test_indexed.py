@@ -2,6 +2,7 @@
 
 import pickle
 import platform
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -172,3 +173,21 @@ def test_decord_reads_the_same_windows(films):
     for seed in range(4):
         a, b = (clips.clip(np.random.default_rng(seed), *SHORT.size) for clips in (one, two))
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("change", ["lost", "resized"])
+def test_a_changed_folder_of_frames_costs_its_samples_only(films, tmp_path, change):
+    folder = tmp_path / "moved"
+    shutil.copytree(films, folder)
+    files = sorted((folder / "frames").iterdir())
+    if change == "lost":
+        for file in files[1:]:
+            file.unlink()
+    else:
+        for file in files[::3]:
+            write_image(file, np.zeros((70, 100, 3), np.uint8))
+    wide = Shape(5, 64, 96)
+    clips = source(films / "index.parquet", wide, root=folder)
+    for clip in drawn(clips, wide, 12):
+        assert clip.shape == (5, 64, 96, 3)
+    assert clips.failures > 0

@@ -1,6 +1,8 @@
 import itertools
+import json
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from seedvr2.errors import UserError
@@ -67,3 +69,18 @@ def test_a_clock_goes_on_after_a_restart():
     second.restore(first.state())
     assert begun + [second.tick(pts) for pts in stamps[3:]] == ticks
     assert second.origin == whole.origin == Fraction(1, 10)
+
+
+@pytest.mark.parametrize("rate", [Fraction(25), None])
+def test_stamps_that_begin_anew_go_on_behind_what_came_before(rate):
+    clock = FrameClock(rate, time_base=Fraction(1, 90000))
+    stamps = [*range(0, 90000, 3600), *range(0, 90000, 3600), 1800, *range(3600, 36000, 3600)]
+    ticks = [clock.tick(stamp) for stamp in stamps[:30]]
+    later = FrameClock(rate, time_base=Fraction(1, 90000))
+    later.restore(json.loads(json.dumps(clock.state())))
+    ticks += [later.tick(stamp) for stamp in stamps[30:]]
+    steps = np.diff(ticks) * float(clock.time_base)
+    assert later.restarts == 2
+    assert steps.min() > 0
+    assert steps.sum() == pytest.approx(len(steps) / 25, abs=0.1)
+    assert (steps[:49] if rate else np.delete(steps[:49], 24)) == pytest.approx(0.04)

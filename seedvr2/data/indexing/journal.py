@@ -16,7 +16,7 @@ from seedvr2.data.indexing.scores import Scores
 from seedvr2.data.listing import frame_files
 from seedvr2.errors import UserError
 
-VERSION = 1  # raise it when lines or the meaning of scores change: older journals are then started anew
+VERSION = 2  # raise it when lines or the meaning of scores change: older journals are then started anew
 
 
 class Stamp(NamedTuple):

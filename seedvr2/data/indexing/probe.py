@@ -16,8 +16,10 @@ from seedvr2.data.indexing.scores import SMALL_SIDE, Scores, ShotScores
 from seedvr2.data.listing import frame_files
 from seedvr2.errors import UserError
 from seedvr2.io.images import read_image
+from seedvr2.io.orientation import Orientation
 from seedvr2.io.reader import Video, existing_file, open_video, rgb
 from seedvr2.io.shots import mark_cuts
+from seedvr2.io.truncation import is_cut_short
 
 PLAYLISTS = (b"ffconcat", b"#EXTM3U", b"<?xml")  # how files begin by which FFmpeg would read others
 STAMP_TOLERANCE = Fraction(1, 500)  # seconds; Matroska rounds to milliseconds
@@ -114,7 +116,7 @@ def _video(path: Path, facts: Facts, beat: Callable[[], None]) -> Facts:
         times: list[int | None] = []
         fields: list[bool] = []
         shots = tuple(_shots(_noted(video, times, fields), beat))
-        damaged, truncated = video.damaged, video.is_truncated
+        damaged, truncated = video.damaged, video.is_truncated or is_cut_short(path)
     facts = facts._replace(
         codec=info.codec,
         pixel_format=info.pixel_format,
@@ -182,7 +184,7 @@ def _size(frame: object) -> tuple[int, int]:
     # Width and height of the upright picture.
     if not isinstance(frame, av.VideoFrame):
         return frame.shape[1], frame.shape[0]
-    is_turned = round(frame.rotation / 90) % 2
+    is_turned = Orientation.of(frame).is_transposed
     return (frame.height, frame.width) if is_turned else (frame.width, frame.height)
 
 

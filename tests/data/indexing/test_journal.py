@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from seedvr2.data.indexing.journal import Journal, Stamp
+from seedvr2.data.indexing.journal import VERSION, Journal, Stamp
 from seedvr2.data.indexing.probe import Facts, Shot
 from seedvr2.data.indexing.scores import Scores
 from seedvr2.errors import UserError
@@ -63,7 +63,7 @@ def test_a_kill_at_any_byte_costs_the_unfinished_line_only(tmp_path):
 
 def test_a_journal_of_another_version_begins_anew(tmp_path):
     path = filled(tmp_path / "j")
-    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 0', 1))
+    path.write_bytes(path.read_bytes().replace(b'"version": %d' % VERSION, b'"version": 0', 1))
     with Journal(path) as journal:
         assert ENTRIES[0][:2] not in journal
 

@@ -194,3 +194,12 @@ def test_every_frame_beats(tmp_path):
     beats = []
     probe(write_clip(tmp_path / "a.mp4", pan(0, 15)), "video", beat=lambda: beats.append(1))
     assert len(beats) >= 15
+
+
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.avi"])
+@pytest.mark.parametrize("share", [0.4, 0.95])
+def test_files_that_end_before_their_containers_do_are_truncated(tmp_path, name, share):
+    path = write_clip(tmp_path / name, pan(0, 60))
+    assert probe(path, "video").problem == ""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    assert probe(path, "video").problem in ("truncated", "corrupt", "unreadable")
