@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 arguments.device = str(crew.device)
             chosen = crew.of_main(lambda: pairs(arguments.input, arguments.output))
             how = arguments.ranks or ("split" if len(chosen) == 1 else "spread")
-            failed = (restore_together if crew.world > 1 and how == "split" else restore_apart)(chosen, arguments, crew)
+            arguments.is_split = crew.world > 1 and how == "split"
+            failed = (restore_together if arguments.is_split else restore_apart)(chosen, arguments, crew)
             if len(chosen) > 1 and crew.main and (failed or not arguments.plan):
                 events = Events(quiet=arguments.quiet, as_json=arguments.json)
                 count = len(chosen) - len(failed)
@@ -204,7 +205,8 @@ def foresee(media: Media, target: Target, choice: Choice, arguments: argparse.Na
     info = media.info
     film = Film(Size(info.height, info.width), target.size, 1 if info.kind == "image" else info.frames)
     unfinished = None if arguments.overwrite else unfinished_window(target.path)
-    return plan_film(choice, film, most=arguments.max_memory, unfinished=unfinished, ranks=launched())
+    ranks = {"ranks": launched(), "is_split": arguments.is_split}
+    return plan_film(choice, film, most=arguments.max_memory, unfinished=unfinished, **ranks)
 
 
 def tell_plan(source: Path, foresight: Foresight | None, events: Events) -> None:

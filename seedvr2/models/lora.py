@@ -151,7 +151,8 @@ def merge_lora(
             f"these adapters do not fit {type(network).__name__} ({wrong[0] if wrong else 'there are none'}): "
             "use the model that they were trained on"
         )
-    if fingerprint(to_released(network)) != base:
+    state = to_released(network)
+    if base not in (fingerprint(state, rounded=True), fingerprint(state)):
         raise UserError("these adapters were trained on other weights of the same size: use the model that they need")
     for name in names:
         down, up = (adapters[f"{name}.{part}.weight"].float() for part in (DOWN, UP))
@@ -160,10 +161,11 @@ def merge_lora(
         weight.copy_(weight.float() + change.to(weight.device))
 
 
-def fingerprint(state: Mapping[str, Tensor]) -> str:
+def fingerprint(state: Mapping[str, Tensor], *, rounded: bool = False) -> str:
     """Short hash of released names, shapes and some values of every tensor; the storage type does not matter.
 
-    It tells models apart and does not detect damage. RoPE frequencies, which are computed, are left out.
+    rounded: of the values in bf16, so that a conversion of fp32 weights to it has the same hash. It tells models apart
+    and does not detect damage. RoPE frequencies, which are computed, are left out.
     """
     digest = hashlib.sha256()
     for key in sorted(state):
@@ -173,5 +175,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{key}{tuple(value.shape)}".encode())
         flat = value.reshape(-1)
         some = flat[:: max(1, len(flat) // _SAMPLES)]
+        some = some.bfloat16() if rounded else some
         digest.update(some.float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -29,7 +29,7 @@ def has_varlen(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether torch's attention over packed sequences runs there: its kernels need Ampere or newer."""
     if device.type != "cuda" or torch.version.hip is not None or dtype not in (torch.bfloat16, torch.float16):
         return False
-    return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cuda.get_device_capability(device) >= (8, 0) and torch.backends.cuda.is_flash_attention_available()
 
 
 def start_offsets(runs: list[tuple[int, int]]) -> Tensor:

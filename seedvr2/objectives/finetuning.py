@@ -180,7 +180,7 @@ class Finetuning:
             "rank": self.lora.rank,
             "alpha": float(self.lora.alpha),
             "targets": list(self.lora.targets),
-            "base": fingerprint(read_state_dict(self.base)),
+            "base": fingerprint(read_state_dict(self.base), rounded=True),
             "strength": float(self.strength),
         }
 

@@ -64,7 +64,7 @@ class Generation:
         condition = restoration_condition(self._noisy(lq.float(), position))
 
         def velocity(rows: torch.Tensor, prompt: torch.Tensor, timestep: float) -> torch.Tensor:
-            timesteps = torch.full((1,), timestep, device=self.device)
+            timesteps = torch.full((1,), timestep, dtype=torch.float32, device=self.device)
             return self.generator(rows, prompt, [shape], [len(prompt)], timesteps).float().unflatten(0, shape)
 
         def field(noisy: torch.Tensor, timestep: float) -> torch.Tensor:

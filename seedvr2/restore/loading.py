@@ -21,16 +21,17 @@ from seedvr2.restore.film import Identity, Restores
 from seedvr2.restore.generation import Guidance
 from seedvr2.restore.hashes import file_hash
 from seedvr2.restore.memory import give_back_at_once
-from seedvr2.restore.models import Adapters, heads_of, load_model
+from seedvr2.restore.models import Adapters, heads_of, load_model, lora_facts
 from seedvr2.restore.placement import Placement
 from seedvr2.restore.plan.settings import Settings, ladder
 from seedvr2.restore.recovery import Retreat, SteadyCodec, SteadyGenerator
 from seedvr2.restore.search import FAITHFUL_FILE, WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
-from seedvr2.restore.shot import ShotRestorer
+from seedvr2.restore.shot import COLOR_FIXES, ShotRestorer
 from seedvr2.restore.stream import TIME
 
 IDENTITY = "identity"
 VAES = ("fast", "plain")
+POSTERIORS = ("sample", "mean")
 
 
 class Choice(NamedTuple):
@@ -111,7 +112,13 @@ def decide(choice: Choice) -> Decided:
         raise UserError(f"there is no storage {choice.weights} of weights; use one of {', '.join(STORAGES)}")
     if choice.offload is not None and choice.offload < 0:
         raise UserError(f"--offload {choice.offload} makes no sense; give the number of blocks that stay, at least 0")
+    if choice.weights == "fp8" and device.type == "mps":
+        raise UserError("--weights fp8 does not exist on mps; use int8")
+    if choice.posterior not in POSTERIORS:
+        raise UserError(f"there is no posterior {choice.posterior}; use one of {', '.join(POSTERIORS)}")
     color_fix = choice.color_fix or files.color_fix
+    if color_fix not in COLOR_FIXES:
+        raise UserError(f"there is no colour fix {color_fix!r}; use one of {', '.join(COLOR_FIXES)}")
     window = window_latents(files.window if choice.window is None else choice.window)
     steps = step_count(choice.steps, files)
     return Decided(files, device, dtype, reason, window, steps, *guidance_scales(choice, files), color_fix, adapters)
@@ -214,13 +221,18 @@ def hash_of_model(*networks: torch.nn.Module) -> str:
 
 
 def chosen_adapters(choice: Choice) -> Adapters | None:
-    """The adapters asked for; raises UserError for a strength without a file, or one that is no number."""
+    """The adapters asked for; raises UserError for a strength without a file or that is no number, and for a file
+    without adapters.
+    """
     strength = choice.lora_strength
     if strength is not None and choice.lora is None:
         raise UserError(f"--lora-strength {strength:g} has nothing to scale; give --lora FILE too")
     if strength is not None and not math.isfinite(strength):
         raise UserError(f"--lora-strength {strength} makes no sense; give a number, usually from 0 to 1")
-    return None if choice.lora is None else Adapters(choice.lora, strength)
+    if choice.lora is None:
+        return None
+    lora_facts(choice.lora)
+    return Adapters(choice.lora, strength)
 
 
 def with_fidelity(files: ModelFiles, asked: float | None) -> ModelFiles:

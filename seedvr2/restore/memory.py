@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from seedvr2.errors import UserError
+from seedvr2.models.dit import plan_layer
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BLOCK = 1 << 20  # bytes from which a block of host memory is of its own
 _MMAP_THRESHOLD = -3  # of mallopt
-_PHRASES = ("out of memory", "not enough memory", "can't allocate memory")
+_PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
 
 def parse_memory(text: str) -> int:
@@ -68,7 +69,8 @@ def give_back_at_once() -> None:
 
 
 def release(device: torch.device) -> None:
-    """Free what nobody refers to any more."""
+    """Free what nobody refers to any more, and tables that can be made again."""
+    plan_layer.cache_clear()
     gc.collect()
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()

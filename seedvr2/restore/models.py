@@ -80,14 +80,19 @@ def _check_finite(network: nn.Module, path: Path) -> None:
 _LORA_FACTS = {"rank": int, "alpha": int | float, "base": str, "strength": int | float}
 
 
-def _adapt(generator: nn.Module, adapters: Adapters) -> None:
-    path = adapters.path
+def lora_facts(path: Path) -> dict:
+    """What a file of adapters says of them in its header; raises UserError for one that holds none."""
     facts = read_metadata(path).get("lora")
     if facts is None:
         raise UserError(f"{path} holds no adapters; give the lora.safetensors of a fine-tuning stage")
     for name, kinds in _LORA_FACTS.items():
         if not (isinstance(facts, dict) and isinstance(facts.get(name), kinds)):
             raise UserError(f"{path} does not say the {name} of its adapters; use a file exported by seedvr2.train")
+    return facts
+
+
+def _adapt(generator: nn.Module, adapters: Adapters) -> None:
+    path, facts = adapters.path, lora_facts(adapters.path)
     strength = facts["strength"] if adapters.strength is None else adapters.strength
     values = {name: facts[name] for name in ("rank", "alpha", "base")}
     try:

@@ -6,6 +6,7 @@ computes.
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,20 +21,21 @@ class Offload:
     """Keeps some of the blocks of a network on a device, spread evenly, and streams the others.
 
     All blocks run one after the other. At most two streamed ones are on the device at a time. `keep` may be called
-    again between calls of the network, which may lie anywhere at first.
+    again between calls of the network, which may lie anywhere at first; if memory runs out in it, the blocks that have
+    moved by then are streamed. The network does not keep this object alive, which has to stay as long as it runs.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], device: torch.device, *, resident: int):
+    def __init__(self, blocks: Sequence[nn.Module], device: torch.device):
         self.blocks, self.device = list(blocks), device
         self.streamed: list[int] = []
         self._home: dict[int, list[Tensor]] = {}  # weights of streamed blocks in host memory
         self._here: dict[int, tuple[list[Tensor], object]] = {}  # copies on the device, and the event that ends copying
         self._stream = torch.get_device_module(device).Stream(device) if device.type in ("cuda", "xpu") else None
         self._shelf = Shelf(is_locked=self._stream is not None)
+        enter, leave = weakref.WeakMethod(self._enter), weakref.WeakMethod(self._leave)  # else it would be a cycle
         for index, block in enumerate(self.blocks):
-            block.register_forward_pre_hook(functools.partial(self._enter, index))
-            block.register_forward_hook(functools.partial(self._leave, index), always_call=True)
-        self.keep(resident)
+            block.register_forward_pre_hook(functools.partial(_hook, enter, index))
+            block.register_forward_hook(functools.partial(_hook, leave, index), always_call=True)
 
     @property
     def visiting(self) -> int:
@@ -43,17 +45,20 @@ class Offload:
     def keep(self, resident: int) -> None:
         """Let so many blocks stay on the device."""
         self._here.clear()
-        self.streamed = streamed(len(self.blocks), resident)
-        for index, block in enumerate(self.blocks):
-            if index in self.streamed:
-                if index not in self._home:
-                    self._home[index] = [self._shelf.put(x.data) for x in _weights(block)]
-                    _assign(block, self._home[index])
-            else:
-                self._home.pop(index, None)
-                block.to(self.device)
+        away = streamed(len(self.blocks), resident)
+        try:
+            for index, block in enumerate(self.blocks):
+                if index in away:
+                    if index not in self._home:
+                        self._home[index] = [self._shelf.put(x.data) for x in _weights(block)]
+                        _assign(block, self._home[index])
+                else:
+                    block.to(self.device)
+                    self._home.pop(index, None)
+        finally:
+            self.streamed = sorted(self._home)
 
-    def _enter(self, index: int, block: nn.Module, _arguments: tuple) -> None:
+    def _enter(self, index: int, block: nn.Module, *_: object) -> None:
         if index in self._home:
             self._fetch(index)
             copies, event = self._here[index]
@@ -64,7 +69,7 @@ class Offload:
         if following is not None:
             self._fetch(following)
 
-    def _leave(self, index: int, block: nn.Module, _arguments: tuple, _result: object) -> None:
+    def _leave(self, index: int, block: nn.Module, *_: object) -> None:
         if index in self._home:
             _assign(block, self._home[index])
             self._here.pop(index, None)
@@ -95,13 +100,13 @@ class Shelf:
 
     def __init__(self, *, is_locked: bool):
         self.is_locked = is_locked
-        self._piece = torch.empty(0, dtype=torch.uint8)  # the part of the newest piece that is free
+        self._piece = torch.empty(0, dtype=torch.uint8, device="cpu")  # the part of the newest piece that is free
 
     def put(self, x: Tensor) -> Tensor:
         """A copy of a tensor."""
         size = _aligned(x)
         if size > len(self._piece):
-            self._piece = torch.empty(_piece(size), dtype=torch.uint8, pin_memory=self.is_locked)
+            self._piece = torch.empty(_piece(size), dtype=torch.uint8, device="cpu", pin_memory=self.is_locked)
         home, self._piece = self._piece[: x.nbytes], self._piece[size:]
         return home.view(x.dtype).view(x.shape).copy_(x)
 
@@ -117,14 +122,19 @@ def shelf_bytes(tensors: Iterable[Tensor]) -> int:
     return total
 
 
-def place(network: nn.Module, blocks: Sequence[nn.Module], device: torch.device, *, resident: int) -> Offload:
-    """Put a network on a device, but all of its `blocks` beyond `resident` into host memory."""
+def _hook(method: weakref.WeakMethod, *arguments: object) -> None:
+    if (call := method()) is not None:
+        call(*arguments)
+
+
+def place(network: nn.Module, blocks: Sequence[nn.Module], device: torch.device) -> Offload:
+    """Put a network on a device, but none of its `blocks`, which wait for `keep`."""
     inside = {id(x) for block in blocks for x in _weights(block)}
     for module in network.modules():
         for x in _weights(module, recurse=False):
             if id(x) not in inside:
                 x.data = x.data.to(device)
-    return Offload(blocks, device, resident=resident)
+    return Offload(blocks, device)
 
 
 def streamed(blocks: int, resident: int) -> list[int]:

@@ -8,7 +8,7 @@ from seedvr2.errors import Parser
 from seedvr2.io.codecs import PICTURES, VIDEO, VIDEO_SUFFIXES
 from seedvr2.models.storage import FULL, STORAGES
 from seedvr2.restore.device import DTYPES
-from seedvr2.restore.loading import IDENTITY, VAES
+from seedvr2.restore.loading import IDENTITY, POSTERIORS, VAES
 from seedvr2.restore.resize import DEFAULT_SCALE
 from seedvr2.restore.shot import COLOR_FIXES
 
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--cfg-rescale", type=float, help="share from 0 to 1 of the guided spread that is taken back (default 0)")
     add("--fidelity", type=float, help="0 (vivid) to 1 (faithful), for models with two ends (default: the model's)")
     add("--color-fix", choices=tuple(COLOR_FIXES), help="default: the model's, wavelet for those that have a name")
-    add("--posterior", choices=("sample", "mean"), default="sample", help="of the autoencoder (default sample)")
+    add("--posterior", choices=POSTERIORS, default="sample", help="of the autoencoder (default sample)")
     add("--vae", choices=VAES, default="fast", help="the autoencoder as fast as can be, or as in training")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")
     add("--dtype", choices=tuple(DTYPES), help="of the networks; default: what the device is good at")

@@ -20,11 +20,10 @@ class Placement:
     def __call__(self, settings: Settings) -> None:
         """Put settings into effect."""
         self.vae.tiling = settings.tiling
-        if self._offload is not None:
-            blocks = len(self._offload.blocks)
-            self._offload.keep(blocks if settings.resident is None else settings.resident)
-        elif settings.resident is None:
+        if self._offload is None and settings.resident is None:
             self.generator.to(self.device)
-        else:
-            blocks = self.generator.trunk.blocks
-            self._offload = place(self.generator, blocks, self.device, resident=settings.resident)
+            return
+        if self._offload is None:
+            self._offload = place(self.generator, self.generator.trunk.blocks, self.device)
+        blocks = len(self._offload.blocks)
+        self._offload.keep(blocks if settings.resident is None else settings.resident)

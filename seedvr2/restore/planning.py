@@ -53,23 +53,36 @@ def check_request(choice: Choice, most: str | None) -> None:
 
 @functools.lru_cache  # a plan takes a second, and pictures of a folder mostly have one size
 def plan_film(
-    choice: Choice, film: Film, *, most: str | None = None, unfinished: int | None = None, ranks: int = 1
+    choice: Choice,
+    film: Film,
+    *,
+    most: str | None = None,
+    unfinished: int | None = None,
+    ranks: int = 1,
+    is_split: bool = False,
 ) -> Foresight | None:
     """The plan for a film, None for the identity, which needs none.
 
     most: memory of the device that may be used, "24GB" for instance. unfinished: window of an unfinished run in latent
-    frames, which its results depend on. ranks: processes beside each other, which share the memory of a host.
+    frames, which its results depend on. ranks: processes beside each other, which share the memory of a host; is_split:
+    whether they share the film too.
     Raises UserError for what does not exist or fit.
     """
     if choice.model == IDENTITY:
         return None
-    task = task_of(choice, film, most=most, unfinished=unfinished, ranks=ranks)
+    task = task_of(choice, film, most=most, unfinished=unfinished, ranks=ranks, is_split=is_split)
     plan, tried = choose(task)
     return Foresight(plan, tried, measure(task.device, task.dtype, plan.traced.layers))
 
 
 def task_of(
-    choice: Choice, film: Film, *, most: str | None = None, unfinished: int | None = None, ranks: int = 1
+    choice: Choice,
+    film: Film,
+    *,
+    most: str | None = None,
+    unfinished: int | None = None,
+    ranks: int = 1,
+    is_split: bool = False,
 ) -> Task:
     """What is to be planned; arguments as for `plan_film`."""
     decided, networks = _outlined(choice)
@@ -87,6 +100,7 @@ def task_of(
         given=Settings(window, resident=choice.offload),
         is_fixed=choice.window is not None or unfinished is not None,
         budget=SHARE * free if most is None else parse_memory(most),
+        is_split=is_split,
         host_budget=SHARE * free_memory(torch.device("cpu")) / ranks,
     )
 

@@ -1,5 +1,6 @@
 """Going on after memory ran out: the failed call is repeated with settings that need less and give the same result."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -59,29 +60,40 @@ class Retreat:
             told = str(error).split("\n")[0]
         # Only here the frames of the failed call, and with them its tensors, are gone.
         release(self.device)
-        before, self.settings = self.settings, next(self._less, None)
-        if self.settings is None:
-            raise UserError(
-                f"memory of {self.device} ran out even with the smallest settings ({told}); ask for a smaller "
-                "--short-side or --window, use --weights int8, or end other programs"
-            )
-        self._apply(self.settings)
-        step = before.change(self.settings)
-        self.steps.append(step)
-        self._events.say(f"note: memory ran out, going on with {step}", event="memory", step=step)
+        self._step_down(told)
         return None
+
+    def _step_down(self, told: str) -> None:
+        # To the next settings that can be put into effect; the ones of now stay if there are none.
+        for following in self._less:
+            try:
+                self._apply(following)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                continue
+            step, self.settings = self.settings.change(following), following
+            self.steps.append(step)
+            self._events.say(f"note: memory ran out, going on with {step}", event="memory", step=step)
+            return
+        raise UserError(
+            f"memory of {self.device} ran out even with the smallest settings ({told}); ask for a smaller "
+            "--short-side or --window, use --weights int8, or end other programs"
+        )
 
 
 class SteadyGenerator:
-    """A generator whose calls are repeated when memory ran out."""
+    """A generator whose calls are repeated when memory ran out; one at a time, since its blocks may come and go."""
 
     def __init__(self, generator: nn.Module, retreat: Retreat):
         self.generator, self.retreat = generator, retreat
+        self._lock = threading.Lock()
 
     def __call__(self, *arguments: object) -> Tensor:
         """As the generator's."""
-        while (result := self.retreat.attempt(lambda: self.generator(*arguments))) is None:
-            pass
+        with self._lock:
+            while (result := self.retreat.attempt(lambda: self.generator(*arguments))) is None:
+                pass
         return result
 
 

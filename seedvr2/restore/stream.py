@@ -27,7 +27,9 @@ def latent_noise(seed: int, purpose: str, position: int, shape: tuple[int, int, 
     """
     count, *frame = shape
     generators = (torch_generator(seed, "restore", purpose, position + index) for index in range(count))
-    return torch.stack([torch.randn(frame, generator=generator) for generator in generators])
+    return torch.stack(
+        [torch.randn(frame, generator=generator, dtype=torch.float32, device="cpu") for generator in generators]
+    )
 
 
 def frame_groups(frames: Iterable[torch.Tensor], *, latents: int = 1) -> Iterator[torch.Tensor]:

@@ -153,6 +153,8 @@ def test_adapters_of_another_network_are_refused_and_change_nothing(make_generat
 def test_the_fingerprint_tells_weights_apart_but_not_how_they_are_stored(make_generator):
     state = {key: value.bfloat16() for key, value in to_released(make_generator("3b", seed=1)).items()}
     mark = fingerprint(state)
+    exact = to_released(make_generator("3b", seed=1))
+    assert fingerprint(exact, rounded=True) == fingerprint(state, rounded=True) == mark != fingerprint(exact)
     assert fingerprint({key: value.float() for key, value in reversed(state.items())}) == mark
     assert fingerprint(to_released(make_generator("3b", seed=2))) != mark
     assert fingerprint(state | {"vid_out.proj.bias": state["vid_out.proj.bias"] + 1}) != mark

@@ -1,9 +1,11 @@
+import gc
 import itertools
+import weakref
 
 import pytest
 import torch
 
-from seedvr2.restore import offload
+from seedvr2.restore import offload as module
 from seedvr2.restore.offload import Shelf, place, shelf_bytes, streamed, streamed_bytes
 
 CPU = torch.device("cpu")
@@ -18,7 +20,8 @@ def call(network, make_inputs):
 def test_streamed_blocks_give_the_same_result_with_two_at_a_time(resident, make_generator, make_inputs):
     network = make_generator("7b", layers=5).eval().requires_grad_(False)
     expected = call(network, make_inputs)
-    offload = place(network, network.trunk.blocks, CPU, resident=resident)
+    offload = place(network, network.trunk.blocks, CPU)
+    offload.keep(resident)
     seen = []
     for block in network.trunk.blocks:
         block.register_forward_pre_hook(lambda *_: seen.append(offload.visiting))
@@ -31,7 +34,8 @@ def test_streamed_blocks_give_the_same_result_with_two_at_a_time(resident, make_
 def test_blocks_that_wait_keep_none_of_their_weights_elsewhere(make_generator, make_inputs):
     network = make_generator("7b", layers=4).eval().requires_grad_(False)
     before = {name: x.data_ptr() for name, x in network.named_parameters()}
-    place(network, network.trunk.blocks, CPU, resident=2)
+    offload = place(network, network.trunk.blocks, CPU)
+    offload.keep(2)
     moved = [name for name, x in network.named_parameters() if x.data_ptr() != before[name]]
     assert {name.split(".")[2] for name in moved} == {str(i) for i in streamed(4, 2)}
     home = {name: x.data_ptr() for name, x in network.named_parameters()}
@@ -42,7 +46,8 @@ def test_blocks_that_wait_keep_none_of_their_weights_elsewhere(make_generator, m
 def test_how_many_stay_may_change_between_calls(make_generator, make_inputs):
     network = make_generator("3b", layers=4).eval().requires_grad_(False)
     expected = call(network, make_inputs)
-    offload = place(network, network.trunk.blocks, CPU, resident=3)
+    offload = place(network, network.trunk.blocks, CPU)
+    offload.keep(3)
     for resident in (0, 4, 1):
         offload.keep(resident)
         assert len(offload.streamed) == 4 - resident
@@ -52,7 +57,8 @@ def test_how_many_stay_may_change_between_calls(make_generator, make_inputs):
 def test_a_call_that_fails_leaves_every_block_at_home(make_generator, make_inputs):
     network = make_generator("7b", layers=3).eval().requires_grad_(False)
     expected = call(network, make_inputs)
-    offload = place(network, network.trunk.blocks, CPU, resident=0)
+    offload = place(network, network.trunk.blocks, CPU)
+    offload.keep(0)
     home = {name: x.data_ptr() for name, x in network.named_parameters()}
 
     def fail(*_):
@@ -88,7 +94,7 @@ def test_bytes_of_what_is_streamed(make_generator):
 
 @pytest.mark.parametrize("piece", [4096, 1 << 28])
 def test_tensors_on_a_shelf_are_themselves_in_few_pieces_of_the_foretold_size(piece, monkeypatch):
-    monkeypatch.setattr(offload, "PIECE", piece)
+    monkeypatch.setattr(module, "PIECE", piece)
     shelf = Shelf(is_locked=False)
     kinds = (torch.float32, torch.bfloat16, torch.int8)
     tensors = [(torch.arange(size) % 100).to(kinds[size % 3]).view(1, -1) for size in (1, 7, 500, 3000, 64, 2048, 5)]
@@ -98,3 +104,39 @@ def test_tensors_on_a_shelf_are_themselves_in_few_pieces_of_the_foretold_size(pi
     assert sum(pieces.values()) == shelf_bytes(tensors)
     assert all(size & (size - 1) == 0 for size in pieces.values())
     assert len(pieces) == 1 or piece == 4096
+
+
+def test_memory_that_runs_out_on_the_way_leaves_a_network_that_works(make_generator, make_inputs, monkeypatch):
+    network = make_generator("7b", layers=4).eval().requires_grad_(False)
+    expected = call(network, make_inputs)
+    offload = place(network, network.trunk.blocks, CPU)
+    usual, left = Shelf.put, [30]
+
+    def put(self, x):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("CUDA error: out of memory")
+        return usual(self, x)
+
+    monkeypatch.setattr(Shelf, "put", put)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        offload.keep(0)
+    assert 0 < len(offload.streamed) < 4
+    assert torch.equal(call(network, make_inputs), expected)
+    monkeypatch.undo()
+    offload.keep(0)
+    assert torch.equal(call(network, make_inputs), expected)
+    assert offload.visiting == 0
+
+
+def test_nothing_of_a_network_stays_when_nobody_refers_to_it(make_generator):
+    gc.disable()
+    try:
+        network = make_generator("7b", layers=2)
+        offload = place(network, network.trunk.blocks, CPU)
+        offload.keep(0)
+        weight = weakref.ref(network.trunk.blocks[0])
+        del network, offload
+        assert weight() is None
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@ import copy
 import functools
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,14 +103,20 @@ def test_what_cannot_fit_is_refused_with_numbers(small):
 
 
 def test_memory_of_the_host_is_limited_too(small):
-    least = predict(task(small), ways(task(small))[-1])
-    first = predict(task(small), ways(task(small))[0])
-    assert first.host < least.host, "weights and histories go to the host on the way down"
-    budget = least.needed * 1.0001
-    assert choose(task(small, budget=budget, host=least.host))[0].settings == least.settings
+    still = {"size": (32, 32), "frames": 1, "is_fixed": True}
+    first, last = (predict(task(small, **still), ways(task(small, **still))[place]) for place in (0, -1))
+    assert first.host < last.host, "weights and histories go to the host on the way down"
+    for host, fits in ((last.host, True), (last.host - 1, False)):
+        assert predict(task(small, **still, host=host), last.settings).fits == fits
     with pytest.raises(UserError, match=r"of the host's memory .*--weights int8"):
-        choose(task(small, budget=budget, host=least.host - 1))
-    assert choose(task(small, host=first.host))[0].settings == first.settings
+        choose(task(small, **still, host=first.host - 1))
+
+
+def test_devices_that_share_a_clip_keep_its_histories_whole(small):
+    shared = replace(task(small), is_split=True)
+    assert all(settings.tiling.frames is None and not settings.tiling.host for settings in ways(shared))
+    assert len({settings.tiling for settings in ways(shared)}) > 1
+    assert any(settings.tiling.host for settings in ways(task(small)))
 
 
 def test_less_memory_is_needed_further_down():

@@ -123,6 +123,37 @@ def test_when_no_settings_are_left_the_user_is_told(generator, codec, prompt, cl
         list(restorer(generator, LatentCodec(broken), prompt, way).restore(clips))
 
 
+def test_a_clip_that_does_not_fit_does_not_spoil_the_next_one(generator, codec, prompt, clips):
+    way, left = retreat([2, 1]), [2]
+
+    def fail(*_):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    scarce = copy.deepcopy(codec.vae)
+    scarce.encoder.conv_in.register_forward_pre_hook(fail)
+    model = restorer(generator, LatentCodec(scarce), prompt, way)
+    with pytest.raises(UserError, match="smallest settings"):
+        list(model.restore(clips))
+    calm = restorer(generator, codec, prompt, retreat([1]))
+    assert all(torch.allclose(a, b, atol=2e-5) for a, b in zip(model.restore(clips), calm.restore(clips), strict=True))
+
+
+def test_settings_that_cannot_be_put_into_effect_are_passed_over():
+    applied = []
+
+    def apply(settings):
+        if settings.chunk == 2:
+            raise RuntimeError("CUDA error: out of memory")
+        applied.append(settings.chunk)
+
+    less = [Settings(3, chunk=chunk) for chunk in (2, 1)]
+    way = Retreat(Settings(3, chunk=4), lambda _: iter(less), apply, torch.device("cpu"), Events(quiet=True))
+    assert way.attempt(lambda: (_ for _ in ()).throw(MemoryError())) is None
+    assert (applied, way.settings.chunk, len(way.steps)) == ([4, 1], 1, 1)
+
+
 def test_other_errors_are_left_alone(generator, codec, prompt, clips):
     broken = copy.deepcopy(codec.vae)
     broken.encoder.conv_in.register_forward_pre_hook(lambda *_: 1 / 0)

@@ -203,3 +203,29 @@ def test_adapters_that_do_not_say_what_they_are_are_refused(tmp_path, facts, mis
     save_file({"x": torch.zeros(1)}, path, metadata={"seedvr2": json.dumps({"lora": facts})})
     with pytest.raises(UserError, match=f"does not say the {missing} of its adapters"):
         Restorer("tiny", lora=path, **SETTINGS)
+
+
+def test_results_do_not_depend_on_the_defaults_of_the_program(restorer, clip, result):
+    before = torch.get_default_dtype()
+    try:
+        for dtype, device in ((torch.float64, "cpu"), (torch.float16, "cpu"), (torch.float32, "meta")):
+            torch.set_default_dtype(dtype)
+            torch.set_default_device(device)
+            assert np.array_equal(restorer.restore(clip, scale=1), result)
+    finally:
+        torch.set_default_dtype(before)
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"lora": "/nowhere/lora.safetensors"}, "/nowhere/lora.safetensors"),
+        ({"color_fix": "wavlet"}, "no colour fix 'wavlet'"),
+        ({"posterior": "mode"}, "no posterior mode"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_loaded(settings, match, monkeypatch):
+    monkeypatch.setattr("seedvr2.restore.loading.fetched", lambda *_, **__: pytest.fail("it was fetched"))
+    with pytest.raises(UserError, match=match):
+        Restorer("tiny", **settings)

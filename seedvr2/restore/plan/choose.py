@@ -24,6 +24,7 @@ PRODUCTS = 64 << 20  # bytes that the matrix products of a GPU keep as workspace
 class Task:
     """What is to be run where. sampling: arguments of `Generation`. given: settings of which nothing may change that
     changes results, if `is_fixed`. budget: bytes of the device. host_budget: bytes of the host beside another device.
+    is_split: whether several devices share the clip.
     """
 
     networks: Outline
@@ -35,6 +36,7 @@ class Task:
     is_fixed: bool
     budget: float
     host_budget: float = math.inf
+    is_split: bool = False
     traces: dict[Settings, Traced] = field(default_factory=dict)
 
     @property
@@ -105,7 +107,7 @@ def ways(task: Task) -> list[Settings]:
     chunk = 1 if task.is_host else min(busy_chunk(*task.film.padded), task.film.latents or math.inf)
     first = task.given._replace(chunk=int(chunk))
     blocks = len(task.networks.generator.trunk.blocks)
-    allowed = {"offload": not task.is_host, "windows": not task.is_fixed}
+    allowed = {"offload": not task.is_host, "windows": not task.is_fixed, "is_split": task.is_split}
     return [first, *ladder(first, blocks=blocks, **allowed, is_tiled=isinstance(task.networks.vae, InferenceVAE))]
 
 

@@ -59,15 +59,19 @@ def frames_of(latents: int) -> int:
     return TIME * (latents - 1) + 1
 
 
-def ladder(first: Settings, *, blocks: int, offload: bool, windows: bool, is_tiled: bool = True) -> Iterator[Settings]:
+def ladder(
+    first: Settings, *, blocks: int, offload: bool, windows: bool, is_tiled: bool = True, is_split: bool = False
+) -> Iterator[Settings]:
     """Settings that need less and less memory than `first`. blocks: of the generator. offload: whether
     blocks and histories may leave the device, which makes no sense on a CPU. windows: whether the window may shrink,
-    which comes last. is_tiled: whether the autoencoder is one that heeds its tiling.
+    which comes last. is_tiled: whether the autoencoder is one that heeds its tiling. is_split: whether its histories
+    are passed on between devices, so that they neither leave them nor go frame by frame.
     """
     while first.chunk > 1:
         first = first._replace(chunk=first.chunk // 2)
         yield first
     tilings = LADDER if offload else [replace(tiling, workspace=None, host=False) for tiling in LADDER]
+    tilings = [replace(tiling, frames=None, host=False) for tiling in tilings] if is_split else tilings
     tilings = list(dict.fromkeys(tilings))  # a CPU is fast with the smallest strips already
     below = tilings[tilings.index(first.tiling) + 1 :] if is_tiled else []
     for tiling in below:
