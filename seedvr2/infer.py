@@ -30,7 +30,7 @@ from seedvr2.restore.plan.settings import Settings
 from seedvr2.restore.planning import Foresight, check_request, plan_film
 from seedvr2.restore.resize import DEFAULT_SCALE, Size, check_size, parse_size, target_size
 from seedvr2.restore.restorer import Restorer
-from seedvr2.restore.work import restore
+from seedvr2.restore.work import request_of, restore
 
 SOME_FAILED, INTERRUPTED = 3, 130  # exit codes
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with Crew.start(cpu=launched() > 1 and takes_cpu(arguments.device)) as crew:
             if crew.device is not None:
                 arguments.device = str(crew.device)
-            chosen = crew.of_main(lambda: pairs(arguments.input, arguments.output))
+            chosen = crew.of_main(lambda: pairs(arguments.input, arguments.output, container=arguments.container))
             how = arguments.ranks or ("split" if len(chosen) == 1 else "spread")
             arguments.is_split = crew.world > 1 and how == "split"
             failed = (restore_together if arguments.is_split else restore_apart)(chosen, arguments, crew)
@@ -125,10 +125,12 @@ def restore_all(
         for pair in chosen:
             try:
                 with open_media(pair.source, deinterlace=not arguments.no_deinterlace, rate=arguments.fps) as media:
-                    if not is_only and is_done(pair, media, arguments):
+                    targets = plan_targets(pair, media, arguments)
+                    request = request_of(media, targets, choice._asdict(), arguments.cuts)
+                    if not is_only and is_done(targets, request, arguments):
                         events.say(f"{pair.source} is restored already", event="kept", input=str(pair.source))
                         continue
-                    targets = plan_targets(pair, media, arguments)
+                    check_targets(pair, targets, arguments)
                     foresight = foresee(media, targets[0], choice, arguments)
                     if arguments.plan:
                         tell_plan(pair.source, foresight, events)
@@ -137,7 +139,7 @@ def restore_all(
                     if foresight is not None:
                         events.say(foresight.line(), event="plan", **foresight.facts())
                     settings = {"cuts": arguments.cuts, "segment": arguments.segment}
-                    restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite)
+                    restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite, request=request)
             except UserError as error:
                 if is_only:
                     raise
@@ -150,10 +152,7 @@ def restore_all(
 
 
 def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> list[Target]:
-    """What is to be written of an input, checked before any work is done. Raises UserError for what cannot be.
-
-    With --plan nothing is written, so that an output may be in the way.
-    """
+    """What is to be written of an input. Raises UserError for what cannot be."""
     info = media.info
     size = output_size(arguments, info.height, info.width)
     doubled = Size(size.height, 2 * size.width)
@@ -163,12 +162,7 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     if info.kind != "image":
         codec = {name: getattr(arguments, name) for name in codec}
     targets = []
-    if not arguments.plan:
-        pair.make_folder()
-    replaceable = arguments.overwrite or is_unfinished(output)  # a run was killed while it put them in place
     for path, extent, alpha in wanted:
-        if not arguments.plan:
-            check_output(info.path, path, overwrite=replaceable)
         encoding = choose_encoding(
             path,
             info,
@@ -187,12 +181,24 @@ def plan_targets(pair: Pair, media: Media, arguments: argparse.Namespace) -> lis
     return targets
 
 
-def is_done(pair: Pair, media: Media, arguments: argparse.Namespace) -> bool:
+def is_done(targets: Sequence[Target], request: str, arguments: argparse.Namespace) -> bool:
     """Whether an earlier run of the command restored this one of several inputs."""
-    if arguments.overwrite or arguments.plan:
-        return False
-    output = pair.path(media.info, container=arguments.container)
-    return is_finished(pair.source, output) and not is_unfinished(output)
+    again = arguments.overwrite or arguments.plan or is_unfinished(targets[0].path)
+    return not again and is_finished([target.path for target in targets], request)
+
+
+def check_targets(pair: Pair, targets: Sequence[Target], arguments: argparse.Namespace) -> None:
+    """Raise UserError for outputs that cannot be written or are in the way, before any work is done.
+
+    With --plan nothing is written, so that they may be.
+    """
+    if arguments.plan:
+        return
+    pair.make_folder()
+    # an unfinished run was killed while it put them in place
+    replaceable = arguments.overwrite or is_unfinished(targets[0].path)
+    for target in targets:
+        check_output(pair.source, target.path, overwrite=replaceable)
 
 
 def choice_of(arguments: argparse.Namespace) -> Choice:

@@ -4,7 +4,9 @@ import os
 import shutil
 
 import pytest
+from PIL import Image
 
+from seedvr2.errors import UserError
 from seedvr2.restore import job, work
 from seedvr2.restore.outputs import pairs
 from tests.data.clips import pan, write_clip
@@ -44,13 +46,27 @@ def test_the_same_command_again_keeps_what_is_done(films, tmp_path, monkeypatch,
     assert sorted(before) == names(films)
 
 
-def test_an_output_is_an_input_if_it_is_named(films, capsys):
+def test_an_output_is_an_input_if_it_is_named_or_alone(films, tmp_path):
     run("--input", films / "a.mkv", "--scale", "1", *IDENTITY)
     run("--input", films / "a_restored.mp4", "--scale", "1", *IDENTITY)
     assert len(frames(films / "a_restored_restored.mp4")) == 5
-    with pytest.raises(SystemExit):
-        run("--input", films / "a_*.mp4", *IDENTITY)
-    assert "holds only what was restored already" in capsys.readouterr().err
+    run("--input", films / "a.mkv", films / "b.mkv", "--output", tmp_path / "first", "--scale", "1", *IDENTITY)
+    assert [pair.source.name for pair in pairs([str(tmp_path / "first")], tmp_path / "second")] == ["a.mp4", "b.mp4"]
+    (films / "c_restored.mp4").write_bytes((films / "a_restored.mp4").read_bytes())
+    found = [pair.source.name for pair in pairs([str(films)], tmp_path / "second")]
+    assert found == ["a.mkv", "b.mkv", "c_restored.mp4"]
+
+
+@pytest.mark.parametrize("change", [["--scale", "2"], ["--compare"], ["--model", "tiny"], []])
+def test_what_was_made_otherwise_is_in_the_way(films, tmp_path, capsys, change):
+    command = ["--input", films, "--output", tmp_path / "out", "--scale", "1", *IDENTITY]
+    run(*command)
+    if not change:
+        write_clip(films / "a.mkv", pan(9, 5), codec="ffv1", pixels="bgr0")
+    with pytest.raises(SystemExit) as end:
+        run(*command, *change)
+    assert end.value.code == 3
+    assert "exists; give another --output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output", [[], ["--output", "out"]])
@@ -59,7 +75,7 @@ def test_two_inputs_never_become_one_output(films, tmp_path, monkeypatch, capsys
     shutil.copy(films / "b.mkv", films / "a.mov")
     with pytest.raises(SystemExit):
         run("--input", "films", *output, "--overwrite", *IDENTITY)
-    assert "would both become a film named a" in capsys.readouterr().err
+    assert "would both become" in capsys.readouterr().err
     (films / "a.mov").rename(films / "a.png")
     assert len(pairs(["films"], None)) == 3
     for name in ("take.1", "take.2"):
@@ -67,6 +83,16 @@ def test_two_inputs_never_become_one_output(films, tmp_path, monkeypatch, capsys
         for number in range(2):
             (films / name / f"{number}.png").touch()
     assert len(pairs(["films"], None)) == 5
+    for ending in ("gif", "mp4"):
+        shutil.copy(films / "b.mkv", films / f"take.1.{ending}")
+    still = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    still[0].save(films / "take.1.gif", save_all=True, append_images=still[1:])
+    with pytest.raises(UserError, match="would both become"):
+        pairs(["films"], None)
+    (films / "take.1.gif").unlink()
+    with pytest.raises(UserError, match="would both become"):
+        pairs(["films"], None, container=".mp4")
+    assert len(pairs(["films"], None)) == 6
 
 
 @pytest.mark.parametrize("moment", ["assemble", "write_sidecar"])

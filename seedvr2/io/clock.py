@@ -34,6 +34,7 @@ class FrameClock:
         self._count = 0
         self._last: int | None = None
         self._offset = 0  # in units of the source's stamps
+        self._seen: list[int] = []  # the last two stamps
         self.restarts = 0
 
     def tick(self, pts: int | None) -> int:
@@ -44,11 +45,12 @@ class FrameClock:
         else:
             self._first = pts if self._first is None else self._first
             seconds = self._seconds(pts)
-            if self._last is not None and self.seconds(self._last) - seconds > RESTART:
+            if self._begins_anew(pts):
                 period = 1 / self._rate if self._rate else self.time_base
                 self._offset += round((self.seconds(self._last) + period - seconds) / self._source_base)
                 self.restarts += 1
                 seconds = self._seconds(pts)
+            self._seen = [*self._seen[-1:], pts]
         tick = round(seconds / self.time_base)
         if self._last is not None and tick <= self._last:
             tick = self._last + 1
@@ -72,7 +74,7 @@ class FrameClock:
         """The time of a stamp that `tick` returned."""
         return tick * self.time_base
 
-    def state(self) -> dict[str, int | None]:
+    def state(self) -> dict[str, object]:
         """What the clock has seen, as values that JSON holds."""
         return {
             "first": self._first,
@@ -80,12 +82,20 @@ class FrameClock:
             "last": self._last,
             "offset": self._offset,
             "restarts": self.restarts,
+            "seen": list(self._seen),
         }
 
-    def restore(self, state: dict[str, int | None]) -> None:
+    def restore(self, state: dict[str, object]) -> None:
         """Go on where a clock that was made with the same arguments and gave this `state` stopped."""
         self._first, self._count, self._last = state["first"], state["count"], state["last"]
-        self._offset, self.restarts = state["offset"], state["restarts"]
+        self._offset, self.restarts = state.get("offset", 0), state.get("restarts", 0)  # older runs have none
+        self._seen = list(state.get("seen", ()))
+
+    def _begins_anew(self, pts: int) -> bool:
+        # A stamp that goes on from the one before the last says that the last one was wrong.
+        if not self._seen or (self._seen[-1] - pts) * self._source_base <= RESTART:
+            return False
+        return len(self._seen) < 2 or not 0 <= (pts - self._seen[0]) * self._source_base <= RESTART
 
     def _seconds(self, pts: int) -> Fraction:
         start = Fraction(0) if self._origin is None else self._first * self._source_base - self._origin

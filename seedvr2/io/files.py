@@ -1,13 +1,20 @@
 """Files that are either whole or absent: write under a temporary name, then rename."""
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from seedvr2.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 @contextlib.contextmanager
@@ -34,6 +41,22 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def lock(file: IO, path: Path) -> None:
+    """Hold a file until it is closed, or until this process ends in whatever way; file systems without locks hold none.
+
+    Raises UserError if another process holds it. path: what is being written, for people.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise UserError(
+                f"{path} is being written by another run; wait for it, or choose another --output"
+            ) from None
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ class Orientation(NamedTuple):
     @classmethod
     def of(cls, frame: av.VideoFrame) -> Self:
         """The orientation that the display matrix of a frame asks for; none without a matrix."""
-        for data in frame.side_data:
+        for data in side_data_of(frame):
             if data.type.name == "DISPLAYMATRIX":
                 # A point (x, y) of the frame is shown at (a x + c y, b x + d y), in units of 1/65536.
                 a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
@@ -26,7 +26,8 @@ class Orientation(NamedTuple):
                 if abs(b) > abs(a):
                     return cls(True, c < 0, b < 0, is_oblique)
                 return cls(False, a < 0, d < 0, is_oblique)
-        return cls()
+        turns = round(getattr(frame, "rotation", 0) / 90) % 4  # of a matrix among data that cannot be read
+        return (cls(), cls(True, False, True), cls(False, True, True), cls(True, True, False))[turns]
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """(H,W,…) as stored -> upright, contiguous."""
@@ -37,3 +38,11 @@ class Orientation(NamedTuple):
         if self.reverses_rows:
             picture = picture[::-1]
         return np.ascontiguousarray(picture)
+
+
+def side_data_of(frame: av.VideoFrame) -> list:
+    """What comes with a frame beside its picture; nothing if PyAV does not know one of its kinds."""
+    try:
+        return list(frame.side_data)
+    except ValueError:
+        return []

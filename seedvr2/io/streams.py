@@ -102,16 +102,16 @@ class StreamCopy:
         except av.FFmpegError as error:
             _log.warning("the sound of %s is damaged and ends early (%s)", self._source, error.strerror)
             return None
-        if packet is not None:
+        if packet is not None and packet.stream.type == "audio":
             self._times.setdefault(packet.stream.index, Unbroken()).move(packet)
+        elif packet is not None and self._times:  # too sparse to tell by themselves
+            shift(packet, next(iter(self._times.values())).offset)
         return packet
 
     def _write(self, packet: av.Packet) -> None:
         track = self._tracks[packet.stream.index]
         base = exact(packet.time_base)
-        shift = round(self._origin / base)
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = None if packet.dts is None else packet.dts - shift
+        shift(packet, -self._origin)
         if self._until is not None and packet.pts is not None:
             left = int((self._until - packet.pts * base) / base)
             if left <= 0:
@@ -211,22 +211,38 @@ class StreamCopy:
 
 
 class Unbroken:
-    """Times of a stream that begin anew on the way, as in joined recordings, put behind what came before."""
+    """Times of a sound stream that begin anew on the way, as in joined recordings, put behind what came before."""
 
     def __init__(self) -> None:
-        self._offset = 0
+        self.offset = Fraction(0)  # seconds
         self._end: int | None = None
+        self._seen: list[int] = []  # the last two stamps
 
     def move(self, packet: av.Packet) -> None:
         """Give a packet its time in the whole stream."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
             return
-        if self._end is not None and (self._end - stamp - self._offset) * exact(packet.time_base) > RESTART:
-            self._offset = self._end - stamp
-        packet.pts = None if packet.pts is None else packet.pts + self._offset
-        packet.dts = None if packet.dts is None else packet.dts + self._offset
-        self._end = max(self._end or 0, stamp + self._offset + (packet.duration or 0))
+        base = exact(packet.time_base)
+        if self._begins_anew(stamp, base):
+            self.offset = (self._end - stamp) * base
+        self._seen = [*self._seen[-1:], stamp]
+        shift(packet, self.offset)
+        end = stamp + round(self.offset / base) + (packet.duration or 0)
+        self._end = end if self._end is None else max(self._end, end)
+
+    def _begins_anew(self, stamp: int, base: Fraction) -> bool:
+        # A stamp that goes on from the one before the last says that the last one was wrong.
+        if not self._seen or (self._seen[-1] - stamp) * base <= RESTART:
+            return False
+        return len(self._seen) < 2 or not 0 <= (stamp - self._seen[0]) * base <= RESTART
+
+
+def shift(packet: av.Packet, seconds: Fraction) -> None:
+    """Move a packet in time."""
+    units = round(seconds / exact(packet.time_base))
+    packet.pts = None if packet.pts is None else packet.pts + units
+    packet.dts = None if packet.dts is None else packet.dts + units
 
 
 def open_source(source: Path) -> av.container.InputContainer:

@@ -11,7 +11,7 @@ import numpy as np
 
 from seedvr2.errors import UserError
 from seedvr2.io.deinterlace import deinterlaced
-from seedvr2.io.orientation import Orientation
+from seedvr2.io.orientation import Orientation, side_data_of
 from seedvr2.io.picture import UNTAGGED, MediaInfo, Picture
 from seedvr2.io.reader import Video
 from seedvr2.io.samples import (
@@ -170,7 +170,7 @@ class VideoSource:
         if colors.matrix == UNTAGGED and not (layout.is_rgb or layout.is_gray):
             matrix = "BT.709" if matrix_of(first) == BT709 else "BT.601"
             self._note(f"the colours carry no matrix tag and were read as {matrix}")
-        for kind in sorted({data.type.name for data in first.side_data} & LOST.keys()):
+        for kind in sorted({data.type.name for data in side_data_of(first)} & LOST.keys()):
             self._note(f"{LOST[kind]} is left out")
         if first.pts is None:
             self._note("the stream has no time stamps, so its frames are taken as evenly spaced")

@@ -70,6 +70,15 @@ class Stop:
         self.asked = self.working = False
         self._before: object = None
 
+    @contextlib.contextmanager
+    def segments(self) -> Iterator[None]:
+        """Segments run in this block."""
+        self.working = True
+        try:
+            yield
+        finally:
+            self.working = False
+
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._ask)
@@ -127,8 +136,7 @@ class Job:
             self.clock.restore(self.journal.state)
             self.events.say(f"{done} frames are finished already: going on from there", frames=done)
         steps = self._steps(done, outcome)
-        stop.working = True
-        with contextlib.closing(steps):
+        with contextlib.closing(steps), stop.segments():
             told = self.events.tracked(steps, stage="restore", total=self.media.info.frames, done=done)
             segments = itertools.groupby(told, key=lambda step: step.frame.number // self.segment)
             for number, members in segments:
@@ -143,7 +151,6 @@ class Job:
         if self.clock.restarts:
             outcome.notes.append("time stamps begin anew on the way; what follows was put behind what came before")
         self._assemble(outcome)
-        stop.working = False
         return outcome
 
     def _steps(self, done: int, outcome: Outcome) -> Iterator[Step]:

@@ -11,10 +11,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from seedvr2.errors import UserError
-from seedvr2.io.files import remove, whole
+from seedvr2.io.files import lock, remove, whole
 
 FILE, LOCK = "journal.json", "lock"
 HEAD = 1 << 20  # bytes of an input that tell it from others, with its size and time
@@ -30,15 +28,15 @@ class Journal:
 
     def __init__(self, output: Path, key: Mapping, *, fresh: bool = False):
         self.folder = work_folder(output)
-        self._path, self._lock = self.folder / FILE, FileLock(self.folder / LOCK, timeout=0)
-        self._hold(output)
+        self._path, self._files = self.folder / FILE, contextlib.ExitStack()
         try:
+            self._hold(output)
             self._facts = {"key": json.loads(json.dumps(key)), "segments": [], "frames": 0, "shots": [0], "state": None}
             if not fresh:
                 self._go_on(output)
             self._clean()
         except BaseException:
-            self._lock.release()
+            self._files.close()
             raise
 
     @property
@@ -78,24 +76,22 @@ class Journal:
 
     def leave(self) -> None:
         """Keep what is finished for the next run, if it was not removed; if nothing is, keep nothing."""
-        self._lock.release()
+        self._files.close()
         if not self.frames:
             self.remove()
 
     def remove(self) -> None:
         """Forget everything: the output is complete."""
-        self._lock.release()
+        self._files.close()
         remove(self.folder)
 
     def _hold(self, output: Path) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
-            with contextlib.suppress(NotImplementedError):  # a file system without locks
-                self._lock.acquire()
-        except Timeout:
-            raise UserError(f"another run is writing {output}; wait for it, or choose another --output") from None
+            file = self._files.enter_context((self.folder / LOCK).open("w"))
         except OSError as error:
             raise self._unwritable(error) from error
+        lock(file, output)
 
     def _go_on(self, output: Path) -> None:
         try:

@@ -1,8 +1,9 @@
 """Which output an input gets: names, endings, a mirrored tree for many, and what may not be written over."""
 
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,13 @@ from seedvr2.errors import UserError
 from seedvr2.io.codecs import VIDEO_SUFFIXES
 from seedvr2.io.media import MediaInfo, find_media, is_still
 from seedvr2.io.sequences import check_replaceable
+from seedvr2.io.stills import still_header
 from seedvr2.io.writer import check_writable
 from seedvr2.restore.resize import Size
 
 MARK = "_restored"
+
+_log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
@@ -31,7 +35,7 @@ class Pair(NamedTuple):
         """
         if self.output is not None:
             return self.output
-        name = self.source.name if info.kind == "frames" else self.source.stem
+        name = stem_of(self.source)
         usual = {"frames": "", "image": ".png"}.get(info.kind, ".mov" if info.has_alpha else ".mp4")
         ending = usual if container is None or info.kind == "image" else container
         if self.folder is None:
@@ -48,18 +52,18 @@ class Pair(NamedTuple):
             raise UserError(f"the folder {self.folder} cannot be made ({error.strerror}); choose another") from error
 
 
-def pairs(inputs: Sequence[str], output: Path | None) -> list[Pair]:
+def pairs(inputs: Sequence[str], output: Path | None, *, container: str | None = None) -> list[Pair]:
     """Inputs (files, folders, globs) with their outputs.
 
     A single input goes to `output`, a file or (without an ending) a folder of pictures. Several go into the folder
     `output` as they lie below their common folder; without it each goes beside its source. What earlier runs made of
-    them is no input, unless it is named itself. Raises UserError if nothing is found, or two would get one name.
+    them is no input, unless it is named itself. container: see `Pair.path`. Raises UserError if nothing is found, or
+    two would get one name.
     """
-    found = list(dict.fromkeys(path for pattern in inputs for path in find_media(pattern)))
-    named = set(map(Path, inputs))
-    made = {path.with_name(name) for path in found for name in names_made(path)}
-    into = None if output is None or any(is_below(Path(given), output) for given in inputs) else output
-    found = [path for path in found if path in named or not (path in made or account_of(path) or is_below(path, into))]
+    every = list(dict.fromkeys(path for pattern in inputs for path in find_media(pattern)))
+    found = without_outputs(every, set(map(Path, inputs)), output)
+    if left := len(every) - len(found):
+        _log.warning("%d files among the inputs are outputs of earlier runs: left out", left)
     if not found:
         raise UserError(f"{' '.join(inputs)} holds only what was restored already; give the inputs")
     several = len(found) > 1 or found != [Path(inputs[0])]
@@ -70,21 +74,55 @@ def pairs(inputs: Sequence[str], output: Path | None) -> list[Pair]:
             raise UserError(f"--output {output} is one name for {len(found)} inputs; give a folder")
         common = Path(os.path.commonpath([path.absolute().parent for path in found]))
         result = [Pair(path, None, output / path.absolute().parent.relative_to(common)) for path in found]
-    seen: dict[tuple[Path, str, str], Path] = {}
+    seen: dict[tuple[Path, str], list[Path]] = {}
     for path, _, folder in result:
-        kind = "folder" if path.is_dir() else "picture" if is_still(path) else "film"
-        name = path.name if path.is_dir() else path.stem
-        twin = seen.setdefault((folder or path.parent, name, kind), path)
-        if twin != path:
-            raise UserError(f"{twin} and {path} would both become a {kind} named {name}; rename one")
+        seen.setdefault((folder or path.parent, stem_of(path)), []).append(path)
+    for (folder, stem), twins in seen.items():
+        taken: dict[str, Path] = {}
+        for path in twins if len(twins) > 1 else ():
+            twin = taken.setdefault(kind_made(path, container), path)
+            if twin != path:
+                raise UserError(f"{twin} and {path} would both become {folder / stem}; rename one")
     return result
+
+
+def without_outputs(found: Sequence[Path], named: Collection[Path], output: Path | None) -> list[Path]:
+    """Those of the found paths that are named themselves, or that no earlier run made of another one."""
+    made: set[Path] = set()
+    if output is None:
+        made = {path.with_name(name) for path in found for name in names_made(path)}
+    elif any(is_below(path, output) for path in named):
+        output = None  # they lie where they go
+    names = {path.name for path in found}
+
+    def is_made(path: Path) -> bool:
+        account = account_of(path)
+        is_of_these = account is not None and account["input"]["name"] in names - {path.name}
+        return path in made or is_of_these or is_below(path, output)
+
+    return [path for path in found if path in named or not is_made(path)]
+
+
+def stem_of(source: Path) -> str:
+    """The name of an output, without its ending."""
+    return source.name if source.is_dir() else source.stem
+
+
+def kind_made(source: Path, container: str | None) -> str:
+    """What an input becomes: a folder of pictures, a picture, or a film."""
+    if source.is_dir():
+        return "folder" if container is None else "film"
+    try:
+        is_picture = is_still(source) and still_header(source).frames == 1
+    except UserError:  # it is told when its turn comes
+        is_picture = True
+    return "picture" if is_picture else "film"
 
 
 def names_made(source: Path) -> set[str]:
     """Names that outputs of an input get beside it when none is given, unfinished ones and side-by-sides too."""
-    name = source.name if source.is_dir() else source.stem
     endings = [""] if source.is_dir() else [".png"] if is_still(source) else VIDEO_SUFFIXES
-    stems = [f"{name}{MARK}{more}" for more in ("", ".partial", "_compare", "_compare.partial")]
+    stems = [f"{stem_of(source)}{MARK}{more}" for more in ("", ".partial", "_compare", "_compare.partial")]
     return {f"{stem}{ending}" for stem in stems for ending in endings}
 
 
@@ -97,15 +135,15 @@ def account_of(path: Path) -> dict | None:
     """What is said of an output beside it, None if it is none."""
     try:
         account = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
-        return account if account["output"]["name"] == path.name else None
+        return account if account["output"]["name"] == path.name and account["input"]["name"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def is_finished(source: Path, output: Path) -> bool:
-    """Whether an output is there, is complete, and was made of an input of this name."""
-    account = account_of(output) if output.exists() else None
-    return account is not None and account.get("input", {}).get("name") == source.name
+def is_finished(outputs: Sequence[Path], request: str) -> bool:
+    """Whether outputs are there, complete, and made by this request; the account lies beside the first."""
+    account = account_of(outputs[0]) if all(path.exists() for path in outputs) else None
+    return account is not None and account.get("request") == request
 
 
 def compare_path(output: Path) -> Path:

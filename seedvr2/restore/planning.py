@@ -101,7 +101,7 @@ def task_of(
         is_fixed=choice.window is not None or unfinished is not None,
         budget=SHARE * free if most is None else parse_memory(most),
         is_split=is_split,
-        host_budget=SHARE * free_memory(torch.device("cpu")) / ranks,
+        host_budget=SHARE * _free(torch.device("cpu")) / ranks,
     )
 
 

@@ -1,5 +1,7 @@
 """One input restored from start to end: said, done, and accounted for beside the output."""
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 
@@ -22,11 +24,12 @@ def restore(
     stop: Stop,
     *,
     fresh: bool = False,
+    request: str = "",
 ) -> Outcome:
     """Restore an input into its targets, or go on with what a killed run has left of them.
 
-    settings: `cuts` and `segment` of a `Job`. fresh: begin anew. Raises UserError for an input without frames, a full
-    disk, or an unfinished run with other settings.
+    settings: `cuts` and `segment` of a `Job`. fresh: begin anew. request: see `request_of`. Raises UserError for an
+    input without frames, a full disk, or an unfinished run with other settings.
     """
     info, start = media.info, time.monotonic()
     output, encoding, size, _ = targets[0]
@@ -60,6 +63,7 @@ def restore(
         seconds = {**outcome.seconds, **model.shot.seconds, "all": time.monotonic() - start}
         facts = {
             **made_of,
+            "request": request,
             "frames": outcome.frames,
             "shots": outcome.shots,
             "sample_aspect": str(shape),
@@ -77,6 +81,13 @@ def restore(
     for target in targets:
         events.say(f"wrote {target.path}", event="wrote", path=str(target.path), frames=outcome.frames)
     return outcome
+
+
+def request_of(media: Media, targets: Sequence[Target], *more: object) -> str:
+    """Hash of an input, what is to be written of it, and how: the same command on the same files has the same one."""
+    asked = [[target.path.name, *target.size, target.encoding.describe()] for target in targets]
+    text = json.dumps([identity_of(media.info.path), asked, *more], default=str)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:32]
 
 
 def length(media: Media) -> str:

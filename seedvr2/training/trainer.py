@@ -87,7 +87,7 @@ class Trainer:
         step = checkpoint.resume()
         self.tracker.rewind(stage.name, step)
         self.say(f"stage {stage.name}: {stage.iterations} iterations" + (f", continuing at {step}" if step else ""))
-        speed = self.speed(stage, feed)
+        speed, is_due = self.speed(stage, feed), False
         self.watch.beat(f"stage {stage.name} step {step + 1}: waiting for data")
         for batches in speed.waits(feed.batches(step, stage.iterations, stage.accumulate)):
             self.watch.beat(f"stage {stage.name} step {step + 1}: update")
@@ -107,9 +107,10 @@ class Trainer:
                 how = {**speed.read(), "data/failures": feed.failures.count * self.runtime.mesh.data_size}
                 self.tracker.log(stage.name, step, stage.iterations, {**metrics, **more}, how)
             number = self.runtime.largest(self.run.interrupted)
-            is_due = stage.save_every and (step % stage.save_every == 0 or step == stage.iterations)
+            is_due |= bool(stage.save_every) and (step % stage.save_every == 0 or step == stage.iterations)
             # while updates are skipped, what was saved before them must stay
             if number or (is_due and not any(getattr(x, "skipped_in_a_row", 0) for x in objective.stateful.values())):
+                is_due = False
                 with speed.paused():
                     checkpoint.save(step)
                     if number or self.run.device.type == "cpu":  # there, writing would only slow the next steps

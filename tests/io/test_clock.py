@@ -84,3 +84,18 @@ def test_stamps_that_begin_anew_go_on_behind_what_came_before(rate):
     assert steps.min() > 0
     assert steps.sum() == pytest.approx(len(steps) / 25, abs=0.1)
     assert (steps[:49] if rate else np.delete(steps[:49], 24)) == pytest.approx(0.04)
+
+
+def test_a_single_wrong_stamp_moves_nothing_behind_it():
+    clock = FrameClock(Fraction(25), time_base=Fraction(1, 1000))
+    stamps = [0, 40, 80, 10120, *range(160, 12000, 40)]
+    ticks = [clock.tick(stamp) for stamp in stamps]
+    assert clock.restarts == 0
+    assert clock.seconds(ticks[-1]) == Fraction(stamps[-1], 1000)
+    assert all(after > before for before, after in itertools.pairwise(ticks))
+
+
+def test_a_clock_takes_the_state_of_an_older_version():
+    clock = FrameClock(Fraction(25), time_base=Fraction(1, 1000))
+    clock.restore({"first": 0, "count": 5, "last": clock.tick(160)})
+    assert clock.seconds(clock.tick(200)) == Fraction(1, 5)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from seedvr2.io.orientation import Orientation
+from seedvr2.io.orientation import Orientation, side_data_of
 
 UNIT = 65536
 MATRICES = [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
@@ -42,3 +42,17 @@ def test_frames_without_a_matrix_stay_as_they_are():
 
 def test_oblique_angles_are_told_apart():
     assert Orientation.of(frame_with(0.87, -0.5, 0.5, 0.87)) == Orientation(is_oblique=True)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_data_of_unknown_kinds_leave_the_rotation(turns):
+    class Frame:
+        rotation = 90 * turns
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    picture = np.arange(6).reshape(2, 3)
+    assert np.array_equal(Orientation.of(Frame()).apply(picture), np.rot90(picture, turns))
+    assert side_data_of(Frame()) == []

@@ -30,6 +30,16 @@ def test_joined_recordings_keep_their_length_in_pictures_and_sound(tmp_path, nam
     assert ends["audio"] == pytest.approx(4, abs=0.2)
 
 
+def test_subtitles_may_overlap(tmp_path):
+    cues = ("00:00:00,000 --> 00:00:03,000", "00:00:01,000 --> 00:00:02,000")
+    (tmp_path / "a.srt").write_text("\n\n".join(f"{number}\n{cue}\nText" for number, cue in enumerate(cues, 1)))
+    ffmpeg(*PICTURES, *TONES[:4], "-i", tmp_path / "a.srt", "-c:v", "libx264", "-c:s", "srt", tmp_path / "one.mkv")
+    restored(tmp_path / "one.mkv", tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        starts = [float(packet.pts * packet.time_base) for packet in container.demux(subtitles=0) if packet.size]
+    assert starts == [0, 1]
+
+
 def test_sound_that_steps_back_a_little_still_fits_into_mp4(tmp_path):
     parts = []
     for number, offset in enumerate((0, 1.75)):

@@ -54,7 +54,7 @@ def test_two_runs_do_not_write_one_output(tmp_path, fresh):
     first = Journal(tmp_path / "film.mp4", KEY)
     first.path("0.a").write_text("frames")
     first.add("0", 10, shots=[0], state=None)
-    with pytest.raises(UserError, match=r"another run is writing .*film\.mp4"):
+    with pytest.raises(UserError, match=r"film\.mp4 is being written by another run"):
         Journal(tmp_path / "film.mp4", KEY, fresh=fresh)
     assert first.path("0.a").read_text() == "frames"
     Journal(tmp_path / "other.mp4", KEY).leave()

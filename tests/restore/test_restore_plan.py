@@ -50,7 +50,7 @@ def task(
     dtype = next(networks.vae.parameters()).dtype
     given = Settings(window, resident=resident)
     traces = TRACES.setdefault((networks, film, device), {})
-    return Task(networks, film, device, dtype, {"steps": 1}, given, is_fixed, budget, host, traces)
+    return Task(networks, film, device, dtype, {"steps": 1}, given, is_fixed, budget, host, traces=traces)
 
 
 @pytest.fixture(scope="module")

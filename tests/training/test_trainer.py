@@ -195,6 +195,21 @@ def test_diverging_training_keeps_the_checkpoints_from_before_and_stops_with_one
         assert [path.name for path in sorted((run.folder / "first/checkpoints").iterdir())] == ["00000002", "00000004"]
 
 
+def test_a_checkpoint_due_at_a_skipped_step_is_made_up_for(make, monkeypatch):
+    trainer, run = make([stage(iterations=6, save_every=3)])
+    usual = Fit.step
+
+    def step(self, batches):
+        if self.student.step != 2:
+            return usual(self, batches)
+        return self.student.update(batches, lambda _: (self.network.weight.sum() * float("nan"), {}))
+
+    monkeypatch.setattr(Fit, "step", step)
+    with contextlib.redirect_stdout(None):
+        trainer.fit()
+    assert [path.name for path in sorted((run.folder / "first/checkpoints").iterdir())] == ["00000004", "00000006"]
+
+
 def test_the_last_step_is_saved_before_the_export_which_may_fail(make, monkeypatch):
     trainer, run = make([stage(iterations=5, save_every=3)])
 

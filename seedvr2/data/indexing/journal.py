@@ -5,16 +5,16 @@ A line that a kill left unfinished is cut off when the journal is opened again. 
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from seedvr2.data.indexing.probe import Facts, Shot
 from seedvr2.data.indexing.scores import Scores
 from seedvr2.data.listing import frame_files
 from seedvr2.errors import UserError
+from seedvr2.io.files import lock
 
 VERSION = 2  # raise it when lines or the meaning of scores change: older journals are then started anew
 
@@ -50,7 +50,7 @@ class Journal:
             # Unbuffered: what could not be written is not tried again on closing.
             self._out = self._files.enter_context(path.open("ab", buffering=0))
             self._in = self._files.enter_context(path.open("rb"))
-            _lock(self._out, path)
+            lock(self._out, path)
             self._load()
         except OSError as error:
             raise _unwritable(path, error) from error
@@ -118,15 +118,6 @@ def _facts(values: list[object]) -> Facts:
     *plain, shots = values
     read = [Shot(*shot, scores=Scores(*scores, bars=tuple(bars))) for *shot, (*scores, bars) in shots]
     return Facts(*plain, shots=tuple(read))
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"{path} is being written by another run; wait for it or choose another --output") from error
-    except OSError:  # file systems without locks
-        return
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
