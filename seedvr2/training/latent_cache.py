@@ -153,7 +153,7 @@ def origin(pairs: Callable, vae: Path) -> dict[str, object]:
     described = dict(getattr(pairs, "config", {}))
     described.pop("shapes", None)
     degradation = described.pop("degradation", None)
-    places = {name: str(described.pop(name)) for name in PLACES if described.get(name) is not None}
+    places = {name: str(place) for name in PLACES if (place := described.pop(name, None)) is not None}
     encoder = {key: value for key, value in read_weights(vae).items() if key.startswith("encoder.")}
     return {
         "vae": fingerprint(encoder),
