@@ -44,7 +44,7 @@ class Foresight(NamedTuple):
 
 
 def check_request(choice: Choice, most: str | None) -> None:
-    """Raise UserError for what cannot be, whatever the film; arguments as for `plan_film`."""
+    """Raise UserError for what cannot be, whatever the film; arguments as for `task_of`."""
     if most is not None:
         parse_memory(most)
     if choice.model != IDENTITY:
@@ -52,25 +52,11 @@ def check_request(choice: Choice, most: str | None) -> None:
 
 
 @functools.lru_cache  # a plan takes a second, and pictures of a folder mostly have one size
-def plan_film(
-    choice: Choice,
-    film: Film,
-    *,
-    most: str | None = None,
-    unfinished: int | None = None,
-    ranks: int = 1,
-    is_split: bool = False,
-) -> Foresight | None:
-    """The plan for a film, None for the identity, which needs none.
-
-    most: memory of the device that may be used, "24GB" for instance. unfinished: window of an unfinished run in latent
-    frames, which its results depend on. ranks: processes beside each other, which share the memory of a host; is_split:
-    whether they share the film too.
-    Raises UserError for what does not exist or fit.
-    """
+def plan_film(choice: Choice, film: Film, **how: str | int | bool | None) -> Foresight | None:
+    """The plan for a film, None for the identity, which needs none; arguments and errors as for `task_of`."""
     if choice.model == IDENTITY:
         return None
-    task = task_of(choice, film, most=most, unfinished=unfinished, ranks=ranks, is_split=is_split)
+    task = task_of(choice, film, **how)
     plan, tried = choose(task)
     return Foresight(plan, tried, measure(task.device, task.dtype, plan.traced.layers))
 
@@ -84,7 +70,12 @@ def task_of(
     ranks: int = 1,
     is_split: bool = False,
 ) -> Task:
-    """What is to be planned; arguments as for `plan_film`."""
+    """What is to be planned.
+
+    most: memory of the device that may be used, "24GB" for instance. unfinished: window of an unfinished run in latent
+    frames, which its results depend on. ranks: processes beside each other, which share the memory of a host; is_split:
+    whether they share the film too. Raises UserError for what does not exist or fit.
+    """
     decided, networks = _outlined(choice)
     files, device, window = decided.files, decided.device, decided.window
     if choice.window is None and unfinished is not None:
