@@ -1,6 +1,7 @@
 """Time stamps of written frames: constant rates exactly on their grid, variable rates as in the source."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from seedvr2.errors import UserError
@@ -45,7 +46,7 @@ class FrameClock:
         else:
             self._first = pts if self._first is None else self._first
             seconds = self._seconds(pts)
-            if self._begins_anew(pts):
+            if begins_anew(pts, self._seen, self._source_base):
                 period = 1 / self._rate if self._rate else self.time_base
                 self._offset += round((self.seconds(self._last) + period - seconds) / self._source_base)
                 self.restarts += 1
@@ -91,12 +92,6 @@ class FrameClock:
         self._offset, self.restarts = state.get("offset", 0), state.get("restarts", 0)  # older runs have none
         self._seen = list(state.get("seen", ()))
 
-    def _begins_anew(self, pts: int) -> bool:
-        # A stamp that goes on from the one before the last says that the last one was wrong.
-        if not self._seen or (self._seen[-1] - pts) * self._source_base <= RESTART:
-            return False
-        return len(self._seen) < 2 or not 0 <= (pts - self._seen[0]) * self._source_base <= RESTART
-
     def _seconds(self, pts: int) -> Fraction:
         start = Fraction(0) if self._origin is None else self._first * self._source_base - self._origin
         return start + self._on_grid((pts + self._offset - self._first) * self._source_base)
@@ -107,6 +102,16 @@ class FrameClock:
         nearest = round(seconds * self._rate) / self._rate
         tolerance = min(self._source_base, 1 / (4 * self._rate))
         return nearest if abs(nearest - seconds) <= tolerance else seconds
+
+
+def begins_anew(stamp: int, seen: Sequence[int], base: Fraction) -> bool:
+    """Whether a stamp begins anew after the last two that were `seen`, in units of `base` seconds.
+
+    One that goes on from the one before the last says that the last one was wrong.
+    """
+    if not seen or (seen[-1] - stamp) * base <= RESTART:
+        return False
+    return len(seen) < 2 or not 0 <= (stamp - seen[0]) * base <= RESTART
 
 
 def _output_base(rate: Fraction | None, source_base: Fraction | None) -> Fraction:

@@ -13,7 +13,7 @@ import av
 from av.subtitles.stream import SubtitleStream
 
 from seedvr2.errors import UserError
-from seedvr2.io.clock import RESTART
+from seedvr2.io.clock import begins_anew
 from seedvr2.io.codecs import PICTURE_SUFFIXES
 from seedvr2.io.reader import main_stream, open_container
 from seedvr2.io.sound import SoundEncoder, name_of_encoder
@@ -224,18 +224,12 @@ class Unbroken:
         if stamp is None:
             return
         base = exact(packet.time_base)
-        if self._begins_anew(stamp, base):
+        if begins_anew(stamp, self._seen, base):
             self.offset = (self._end - stamp) * base
         self._seen = [*self._seen[-1:], stamp]
         shift(packet, self.offset)
         end = stamp + round(self.offset / base) + (packet.duration or 0)
         self._end = end if self._end is None else max(self._end, end)
-
-    def _begins_anew(self, stamp: int, base: Fraction) -> bool:
-        # A stamp that goes on from the one before the last says that the last one was wrong.
-        if not self._seen or (self._seen[-1] - stamp) * base <= RESTART:
-            return False
-        return len(self._seen) < 2 or not 0 <= (stamp - self._seen[0]) * base <= RESTART
 
 
 def shift(packet: av.Packet, seconds: Fraction) -> None:

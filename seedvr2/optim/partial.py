@@ -13,7 +13,7 @@ def learning_part(network: nn.Module) -> nn.Module:
     if len(learning) == len(list(network.parameters())):
         return network
     part = nn.Module()
-    for name in ("sync_last_only", "set_requires_gradient_sync", "finish_gradients"):
+    for name in ("sync_last_only", "set_requires_gradient_sync"):
         if hasattr(network, name):  # how its gradients are exchanged
             setattr(part, name, getattr(network, name))
     for name, value in learning.items():

@@ -97,8 +97,8 @@ class Trainer:
             except Diverged as error:
                 checkpoint.wait()
                 kept = checkpoint.steps()
-                place = f"checkpoint {kept[-1]} is from before" if kept else "there is no checkpoint from before"
-                raise Diverged(f"{error}; {place}, and the same command continues there") from error
+                place = f"continues at checkpoint {kept[-1]}, which is from before" if kept else "begins the stage anew"
+                raise Diverged(f"{error}; the same command {place}") from error
             step += 1
             self.watch.beat(f"stage {stage.name} step {step}: recording and saving")
             more = self.measure(stage, objective, feed, batches, step, speed)

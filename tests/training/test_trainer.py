@@ -188,7 +188,7 @@ def test_diverging_training_keeps_the_checkpoints_from_before_and_stops_with_one
         return self.student.update(batches, lambda _: (self.network.weight.sum() * float("nan"), {}))
 
     monkeypatch.setattr(Fit, "step", step)
-    told = "training diverged: 11 updates in a row .* checkpoint 4 is from before"
+    told = "training diverged: 11 updates in a row .* checkpoint 4, which is from before"
     for _ in range(2):  # the same command again
         with pytest.raises(UserError, match=told), contextlib.redirect_stdout(None):
             trainer.fit()
