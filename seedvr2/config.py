@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -135,8 +136,8 @@ def resolve(name: str, where: str, *, allowed: tuple[str, ...] = ALLOWED) -> Cal
 
 
 def check_arguments(target: Callable, arguments: Mapping, where: str, *, complete: bool) -> None:
-    """Raise UserError if `target` does not take one of the arguments or its value (where a `Literal` lists the values),
-    or (complete) needs one that is absent.
+    """Raise UserError if `target` does not take one of the arguments or its plain value (by the annotation), or
+    (complete) needs one that is absent.
     """
     parameters = inspect.signature(target).parameters
     for key, value in arguments.items():
@@ -145,14 +146,36 @@ def check_arguments(target: Callable, arguments: Mapping, where: str, *, complet
             advice = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(parameters)}"
             raise UserError(f"{where} has an unknown key {key!r} for {target.__qualname__}: {advice}")
         annotation = parameters[key].annotation
-        choices = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else (value,)
-        if value not in choices:
-            raise UserError(f"{where}.{key} is {value!r}: use one of {', '.join(map(repr, choices))}")
+        if isinstance(value, bool | int | float | str) and not _fits(value, annotation):
+            raise UserError(f"{where}.{key} is {value!r}: use {_wording(annotation)}")
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
     if complete and (absent := [name for name in needed if name not in arguments]):
         raise UserError(f"{where} lacks the key {absent[0]!r} that {target.__qualname__} needs: add it")
+
+
+def _fits(value: bool | float | str, annotation) -> bool:
+    # Whether an argument with this annotation takes a plain value; annotations that say nothing take all.
+    if annotation in (inspect.Parameter.empty, typing.Any, object) or isinstance(annotation, str | typing.TypeVar):
+        return True
+    origin, choices = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return value in choices
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, choice) for choice in choices)
+    kinds = {float: (int, float), Path: (str,)}.get(annotation, (annotation,))
+    return type(value) in kinds
+
+
+def _wording(annotation) -> str:
+    # What to give for an annotation, for people.
+    if typing.get_origin(annotation) is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(_wording(choice) for choice in typing.get_args(annotation))
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    return {**names, type(None): "null"}.get(annotation, "what the configs that come with seedvr2 have there")
 
 
 def _one_line(error: Exception) -> str:

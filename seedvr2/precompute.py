@@ -4,7 +4,6 @@ Writes a latent cache (`training/latent_cache.py`) that training reads by `stage
 torchrun to share the work; killed, the same command goes on. Everything else is in `configs/precompute.yaml`.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ import torch
 import yaml
 
 from seedvr2 import config
-from seedvr2.errors import main_guard, orderly_termination
+from seedvr2.errors import Parser, main_guard, orderly_termination
+from seedvr2.parallel.crew import speaks
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.restore.device import pick_device
@@ -23,7 +23,7 @@ from seedvr2.training.encoding import encode_shards
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line entry; a user's mistake ends in one sentence and exit code 2."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m seedvr2.precompute",
         description=__doc__.split("\n")[0],
         epilog="example: torchrun --nproc-per-node 8 -m seedvr2.precompute weights=ema_vae.pth data=video_720p "
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="configuration overrides")
     parser.add_argument("--config-dir", type=Path, help="folder with configuration files of your own")
     parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
-    options = parser.parse_args(arguments)
-    with main_guard("seedvr2.precompute"), orderly_termination():
+    with main_guard("seedvr2.precompute", speaks=speaks()), orderly_termination():
+        options = parser.parse_intermixed_args(arguments)
         settings = config.plain(config.load("precompute", options.overrides, extra=options.config_dir))
         if options.cfg:
             print(yaml.safe_dump(settings, sort_keys=False), end="")

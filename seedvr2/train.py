@@ -1,6 +1,5 @@
 """`python -m seedvr2.train +experiment=...`: train the stages of an experiment, or continue where it stopped."""
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from seedvr2 import config
-from seedvr2.errors import UserError, main_guard
+from seedvr2.errors import Parser, UserError, main_guard
+from seedvr2.parallel.crew import speaks
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.watch import Watch
 from seedvr2.training.catalogue import Catalogue
@@ -23,7 +23,7 @@ USED = {"run", "stages", "track", "parallel", "plan", "gpu"}  # built here; the 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compose the config, check all of it, train."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="seedvr2.train",
         description=__doc__,
         epilog="example: python -m seedvr2.train +experiment=debug run.dir=runs/debug",
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--config-dir", type=Path, help="a further folder with configs of your own, laid out like configs/"
     )
     parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
-    options = parser.parse_args(arguments)
-    with main_guard("seedvr2.train"):
+    with main_guard("seedvr2.train", speaks=speaks()):
+        options = parser.parse_intermixed_args(arguments)
         composed = config.load("train", options.overrides, extra=options.config_dir)
         planning = composed.get("plan", False)
         if not isinstance(planning, bool):
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def build(settings: dict):
-    """Run, stages and tracker arguments from a plain config; raises UserError for any key that nothing takes."""
+    """Run, stages, tracker arguments and parallelism of a plain config; raises UserError for keys nothing takes."""
     for name, part in settings.items():
         if name not in USED - {"run", "parallel", "gpu"} and not (isinstance(part, dict) and "_target_" in part):
             raise UserError(

@@ -54,5 +54,6 @@ def window_of(path: Path, start: int, count: int) -> np.ndarray:
     if is_video(path) and not path.is_dir():
         with reading():
             return read_window(path, start, count, threads=1)
-    files = frame_files(path)[start : start + count] if path.is_dir() else [path]
+    with reading():
+        files = frame_files(path)[start : start + count] if path.is_dir() else [path]
     return stacked([picture_of(file) for file in files], path, count)

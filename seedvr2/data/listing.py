@@ -75,4 +75,7 @@ def is_frame_folder(pictures: Sequence[Path]) -> bool:
 def frame_files(folder: Path) -> tuple[Path, ...]:
     """The images of a folder of frames by number, so that 10 follows 9."""
     pictures = [file for file in folder.iterdir() if is_image(file) and not file.name.startswith(".")]
-    return tuple(sorted(pictures, key=lambda file: (int(re.search(r"\d+$", file.stem)[0]), file.name)))
+    numbers = {file: re.search(r"\d+$", file.stem) for file in pictures}
+    if unnumbered := [file for file, number in numbers.items() if number is None]:
+        raise UserError(f"{unnumbered[0]} has no number, so {folder} is no clip of frames; take it out, or number it")
+    return tuple(sorted(pictures, key=lambda file: (int(numbers[file][0]), file.name)))

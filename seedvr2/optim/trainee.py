@@ -49,7 +49,10 @@ class Trainee:
         }
         # shards and whole tensors cannot share a fused update
         kinds = [[p for p in self.parameters.values() if isinstance(p, DTensor) is kind] for kind in (True, False)]
-        self.optimizer = optimizer([{"params": kind} for kind in kinds if kind])
+        try:
+            self.optimizer = optimizer([{"params": kind} for kind in kinds if kind])
+        except ValueError as error:  # torch's words for a rate or a beta out of range
+            raise UserError(f"the optimizer of {' and '.join(networks)} cannot be made: {error}") from error
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.schedule, self.total, self.max_norm = schedule, total, max_norm
         self.ema = Ema(self.parameters, ema) if ema is not None else None

@@ -34,7 +34,8 @@ class Runtime:
             # longer than the watch's, which can say who hangs
             timeout = timedelta(minutes=1.5 * settings.timeout + 1)
             if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-                PartialState(cpu=cpu, timeout=timeout)
+                # numbers that ranks agree on stay on the CPU: NCCL alone would refuse them
+                PartialState(cpu=cpu, timeout=timeout, **({} if cpu else {"backend": "cuda:nccl,cpu:gloo"}))
         device = torch.device("cpu")
         if not cpu:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

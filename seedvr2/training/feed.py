@@ -221,9 +221,14 @@ def my_positions(feed: PixelFeed | LatentFeed, step: int) -> range:
 
 
 def preview_pairs(pairs: Pairs, seed: int) -> list[tuple[Key, Pair]]:
-    """The first few samples of the preview stream, all of the first shape, with their keys."""
-    keys = [(seed, "preview", 0, position) for position in range(PREVIEWS)]
-    return [(key, pairs.draw(key, pairs.shapes[0])) for key in keys]
+    """The first few samples of the preview stream with their keys: half of the first shape, half of the shortest that
+    moves.
+    """
+    first = pairs.shapes[0]
+    moving = min((shape for shape in pairs.shapes if shape.frames > 1), key=lambda shape: shape.frames, default=first)
+    shapes = [first, moving] * (PREVIEWS // 2)
+    keys = [(seed, "preview", 0, position) for position in range(len(shapes))]
+    return [(key, pairs.draw(key, shape)) for key, shape in zip(keys, shapes, strict=True)]
 
 
 def sample_draws(seed: int, stage: str, step: int, positions: Iterable[int]) -> list[Draws]:

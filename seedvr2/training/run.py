@@ -36,6 +36,8 @@ class Run:
             if not isinstance(value, int) or value < least:
                 raise UserError(f"run.{name} is {value!r}: use a whole number of at least {least}")
         self.keep, self.archive_every = keep, archive_every
+        if not dir:
+            raise UserError("run.dir is empty: give the folder that the run is written to")
         self.folder = Path(dir)
         self.seed, self.weights = seed, weights
         if device not in ("auto", "cpu", "cuda"):

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from seedvr2.errors import UserError
-from seedvr2.io.files import whole
+from seedvr2.io.files import disk_errors, whole
 
 Record = Mapping[str, float | int | str]
 QUIET = ("speed", "memory", "data")  # groups that the console, which has a rate of its own, leaves out
@@ -36,7 +36,7 @@ class JsonLines:
     def log(self, record: Record, total: int) -> None:
         """Append the record; a number that is not finite becomes null, which other JSON readers know."""
         bad = {key: None for key, value in record.items() if isinstance(value, float) and not math.isfinite(value)}
-        with self.path.open("a") as file:
+        with disk_errors(self.path), self.path.open("a") as file:
             file.write(json.dumps({**record, **bad}) + "\n")
 
     def rewind(self, stage: str, step: int) -> None:

@@ -30,6 +30,10 @@ class Stage:
                 raise UserError(
                     f"stage {self.name!r} needs a whole number of at least {least} for {key}: got {value!r}"
                 )
+        given = getattr(self.feed, "keywords", {})
+        for key, least in {"workers": 0, "pool": 1, "chunk": 1}.items():
+            if given.get(key) is not None and given[key] < least:
+                raise UserError(f"stage {self.name!r}: feed.{key} is {given[key]}, use at least {least}")
 
 
 def single(

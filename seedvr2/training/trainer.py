@@ -151,7 +151,8 @@ class Trainer:
             found |= scores
             if self.runtime.main:
                 folder = self.run.folder / stage.name / "samples"
-                folder.mkdir(parents=True, exist_ok=True)
-                write_image(folder / f"{step:08d}.png", picture)
+                with disk_errors(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write_image(folder / f"{step:08d}.png", picture)
                 self.tracker.show(stage.name, step, picture)
         return found

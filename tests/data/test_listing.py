@@ -36,6 +36,12 @@ def test_frames_are_in_natural_order(tmp_path):
     assert [file.stem for file in frame_files(tmp_path)] == ["1", "2", "9", "10", "11"]
 
 
+def test_a_picture_without_a_number_among_frames_is_named(tmp_path):
+    touch(tmp_path, "1.png", "2.png", "cover.png")
+    with pytest.raises(UserError, match=r"cover\.png has no number"):
+        frame_files(tmp_path)
+
+
 def test_links_back_are_not_followed(tmp_path):
     touch(tmp_path / "data", "a.png", "sub/b.png")
     touch(tmp_path / "other", "c.png")

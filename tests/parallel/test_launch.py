@@ -156,3 +156,13 @@ def test_a_process_alone_on_a_gpu_holds_its_networks_whole(monkeypatch):
     assert not dist.is_initialized()
     assert runtime.device.type == "cuda"
     assert runtime.mesh.weights is None
+
+
+def test_ranks_on_gpus_agree_on_numbers_of_the_cpu_too(monkeypatch):
+    asked = {}
+    monkeypatch.setattr("seedvr2.parallel.runtime.PartialState", lambda **settings: asked.update(settings))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    Runtime.start(Parallelism(), cpu=False)
+    backends = dist.BackendConfig(dist.Backend(asked["backend"])).get_device_backend_map()
+    assert backends == {"cuda": "nccl", "cpu": "gloo"}

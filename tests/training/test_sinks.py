@@ -101,3 +101,9 @@ def test_console_leaves_speed_and_memory_to_others(capsys):
     assert "d/r1 0.5" in line
     assert "mfu" not in line
     assert "peak" not in line
+
+
+def test_a_disk_that_refuses_a_record_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written"):
+        Tracker(tmp_path, every=1).log("base", 1, 1, {"loss": 1.0})

@@ -60,7 +60,7 @@ def outline(stage: Stage) -> Outline:
         text,
         on_meta(vae) if vae else None,
         feed[1].get("chunk", CHUNK),
-        feed[1].get("pool") is not None,
+        feed[1].get("pool") is not None or feed[1].get("cache") is not None,
     )
 
 
