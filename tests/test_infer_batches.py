@@ -57,7 +57,7 @@ def test_an_output_is_an_input_if_it_is_named_or_alone(films, tmp_path):
     assert found == ["a.mkv", "b.mkv", "c_restored.mp4"]
 
 
-@pytest.mark.parametrize("change", [["--scale", "2"], ["--compare"], ["--model", "tiny"], []])
+@pytest.mark.parametrize("change", [["--scale", "2"], ["--compare"], ["--no-deinterlace"], ["--model", "tiny"], []])
 def test_what_was_made_otherwise_is_in_the_way(films, tmp_path, capsys, change):
     command = ["--input", films, "--output", tmp_path / "out", "--scale", "1", *IDENTITY]
     run(*command)

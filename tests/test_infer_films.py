@@ -92,6 +92,7 @@ def test_an_interrupt_finishes_the_segment_and_leaves_a_playable_part(film, rest
     monkeypatch.undo()
     run("--input", film, "--output", output, "--codec", "ffv1", *SMALL)
     assert np.array_equal(frames(output), restored)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mkv", "out.mkv.json"]
 
 
 def test_an_unfinished_run_is_not_mixed_with_other_settings(film, tmp_path, monkeypatch, capsys):
@@ -103,9 +104,10 @@ def test_an_unfinished_run_is_not_mixed_with_other_settings(film, tmp_path, monk
     with pytest.raises(SystemExit):
         run("--input", film, "--output", output, "--model", "identity")
     monkeypatch.undo()
-    with pytest.raises(SystemExit):
-        run("--input", film, "--output", output, "--model", "identity", "--crf", "3")
-    assert "an unfinished run" in capsys.readouterr().err
+    for other in (["--crf", "3"], ["--no-deinterlace"], ["--fps", "30"]):
+        with pytest.raises(SystemExit):
+            run("--input", film, "--output", output, "--model", "identity", *other)
+        assert "an unfinished run" in capsys.readouterr().err
     run("--input", film, "--output", output, "--model", "identity", "--crf", "3", "--overwrite")
     assert len(frames(output)) == 20
 
@@ -134,6 +136,9 @@ def test_cuts_beyond_the_end_are_noted_however_many_there_are(film, tmp_path, ca
         (["--cuts", "a,".join(["100"] * 100)], "is no list"),
         (["--fps", "1/0"], "1/0 is no rate"),
         (["--fps", "0"], "0 is no rate"),
+        (["--fps", "0.00001"], "0.00001 is no rate"),
+        (["--output", "."], "--output . has no name"),
+        (["--input", ""], "--input '' is empty"),
         (["--segment", "0"], "--segment 0 makes no sense"),
         (["--codec", "prores"], ".mkv"),
         (["--depth", "9"], "9"),

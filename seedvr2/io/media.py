@@ -2,7 +2,7 @@
 
 import glob
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, Self
@@ -34,10 +34,10 @@ class Source(Protocol):
 
 
 class Media:
-    """An open input, as a context manager: `.info`, and `.pictures()` once."""
+    """An open input, as a context manager: `.info`, and `.pictures()` once. asked: how it is to be read, JSON-able."""
 
-    def __init__(self, source: Source):
-        self._source = source
+    def __init__(self, source: Source, asked: Mapping[str, object] | None = None):
+        self._source, self.asked = source, dict(asked or {})
         self._is_used = False
 
     def __enter__(self) -> Self:
@@ -93,16 +93,17 @@ def open_media(
     empty, unreadable or has no picture.
     """
     assert bits in (None, 8, 16), f"pictures have 8 or 16 bits, not {bits}"
+    asked = {"rate": str(rate) if rate else None, "deinterlace": deinterlace}
     if Path(path).is_dir():
-        return Media(folder_source(Path(path), bits=bits, rate=rate))
+        return Media(folder_source(Path(path), bits=bits, rate=rate), asked)
     path = existing_file(path)
     if is_still(path):
         header = still_header(path)
         if header.frames > 1 and header.codec == "webp":
-            return Media(AnimationSource(path, header, bits=bits))
+            return Media(AnimationSource(path, header, bits=bits), asked)
         if header.frames == 1 or header.codec not in ("gif", "png"):
-            return Media(FramesSource(path, [path], bits=bits, rate=None))
-    return Media(VideoSource(path, bits=bits, deinterlace=deinterlace, rate=rate, threads=threads))
+            return Media(FramesSource(path, [path], bits=bits, rate=None), asked)
+    return Media(VideoSource(path, bits=bits, deinterlace=deinterlace, rate=rate, threads=threads), asked)
 
 
 def find_media(pattern_or_path: str | Path) -> list[Path]:

@@ -96,9 +96,11 @@ def _link(source: Path, target: Path) -> None:
 def _exr(rgb: np.ndarray, alpha: np.ndarray | None) -> bytes:
     height, width = rgb.shape[:2]
     color = _linear(rgb.astype(np.float32) / np.float32(65535))
-    planes = [color[..., 1], color[..., 2], color[..., 0]]
-    if alpha is not None:
-        planes.append(alpha.astype(np.float32) / np.float32(65535))
+    more = []
+    if alpha is not None:  # EXR multiplies its colours by alpha
+        more = [alpha.astype(np.float32) / np.float32(65535)]
+        color = color * more[0][..., None]
+    planes = [color[..., 1], color[..., 2], color[..., 0], *more]
     frame = av.VideoFrame(width, height, "gbrpf32le" if alpha is None else "gbrapf32le")
     for plane, samples in zip(frame.planes, planes, strict=True):
         stored = np.zeros((height, plane.line_size // 4), "<f4")

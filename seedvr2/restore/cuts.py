@@ -1,4 +1,4 @@
-"""Where shots begin, if people say it: a list on the command line, or a file with a number per line."""
+"""Where shots begin, if people say it: a list on the command line, or a file of them."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from seedvr2.errors import UserError
 
 
 def read_cuts(text: str | None, no_shots: bool) -> Sequence[int] | None:
-    """Frames (from 0) that begin shots: of `120,250`, of the lines of a file, none without shots; None: find them.
+    """Frames (from 0) that begin shots: of `120,250`, of a file of such numbers, none without shots; None: find them.
 
     Raises UserError for what is no such list, and for a list together with `no_shots`.
     """
@@ -19,8 +19,8 @@ def read_cuts(text: str | None, no_shots: bool) -> Sequence[int] | None:
     if text is None:
         return None
     try:
-        parts = Path(text).read_text().split() if os.path.isfile(text) else text.split(",")
-        cuts = sorted({int(part) for part in parts if part.strip()})
+        listed = Path(text).read_text() if os.path.isfile(text) else text
+        cuts = sorted({int(part) for part in listed.replace(",", " ").split()})
     except ValueError:
         raise UserError(f"--cuts {text} is no list of frame numbers; write 120,250 or give a file of such") from None
     if cuts and cuts[0] < 0:

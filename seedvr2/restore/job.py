@@ -22,6 +22,7 @@ import torch
 from seedvr2.errors import UserError
 from seedvr2.io.clock import FrameClock
 from seedvr2.io.encoding import Encoding
+from seedvr2.io.files import remove
 from seedvr2.io.media import Media
 from seedvr2.io.mux import assemble
 from seedvr2.io.picture import Picture
@@ -215,6 +216,8 @@ class Job:
                 sample_aspect=self.sample_aspect,
                 until=until,
             )
+            if not outcome.stopped:
+                remove(partial_path(target.path))
         outcome.spend("assemble", start)
 
 

@@ -74,11 +74,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def frame_rate(text: str) -> Fraction:
-    """A rate such as 24 or 30000/1001; raises ArgumentTypeError for anything that is not above 0."""
+    """A rate such as 24, 30000/1001 or 29.97003, whose nearest n/1001 is meant; raises ArgumentTypeError for anything
+    that is not from 0.01 to 10,000.
+    """
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if rate <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is no rate; write for instance 24 or 30000/1001")
-    return rate
+    if not Fraction(1, 100) <= rate <= 10000:
+        raise argparse.ArgumentTypeError(f"{text} is no rate from 0.01 to 10000; write for instance 24 or 30000/1001")
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    return ntsc if abs(rate - ntsc) < Fraction(1, 10**5) else rate.limit_denominator(10**5)

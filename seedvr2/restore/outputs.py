@@ -60,6 +60,10 @@ def pairs(inputs: Sequence[str], output: Path | None, *, container: str | None =
     them is no input, unless it is named itself. container: see `Pair.path`. Raises UserError if nothing is found, or
     two would get one name.
     """
+    if output is not None and not output.name:
+        raise UserError(f"--output {output} has no name of its own; give a file, or a folder by its name")
+    if empty := [pattern for pattern in inputs if not pattern]:
+        raise UserError(f"--input {empty[0]!r} is empty; give a file, a folder or a pattern")
     every = list(dict.fromkeys(path for pattern in inputs for path in find_media(pattern)))
     found = without_outputs(every, set(map(Path, inputs)), output)
     if left := len(every) - len(found):

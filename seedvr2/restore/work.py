@@ -37,6 +37,7 @@ def restore(
         "size": [size.width, size.height],
         "model": model.facts,
         "encodings": [target.encoding.describe() for target in targets],
+        "reading": media.asked,
         **settings,
     }
     title = f"{info.path}: {Size(info.height, info.width)} to {size}, {length(media)}"
@@ -86,7 +87,7 @@ def restore(
 def request_of(media: Media, targets: Sequence[Target], *more: object) -> str:
     """Hash of an input, what is to be written of it, and how: the same command on the same files has the same one."""
     asked = [[target.path.name, *target.size, target.encoding.describe()] for target in targets]
-    text = json.dumps([identity_of(media.info.path), asked, *more], default=str)
+    text = json.dumps([identity_of(media.info.path), media.asked, asked, *more], default=str)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:32]
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from seedvr2.errors import UserError
+from seedvr2.io.media import open_media
 from seedvr2.io.mux import assemble
 from seedvr2.io.picture import Colors
 from tests.io.films import encoding_for, film, moving, noise, segments_of, source_like
@@ -55,11 +56,15 @@ def test_exr_is_linear_light_that_gives_back_16_bits(tmp_path, has_alpha):
     assert frame.format.name == ("gbrapf32le" if has_alpha else "gbrpf32le")
     planes = [np.frombuffer(p, "<f4").reshape(48, -1)[:, :64].astype(float) for p in frame.planes]
     linear = np.stack([planes[i] for i in (2, 0, 1)], axis=-1)
+    if has_alpha:
+        assert np.array_equal(np.round(planes[3] * 65535), picture.alpha)
+        linear /= planes[3][..., None]  # colours are stored multiplied by alpha
     encoded = np.where(linear <= 0.04045 / 12.92, linear * 12.92, 1.055 * np.abs(linear) ** (1 / 2.4) - 0.055)
     assert np.array_equal(np.round(encoded * 65535), picture.rgb)
     assert abs(linear[picture.rgb > 65000].min() - 0.98) < 0.01
-    if has_alpha:
-        assert np.array_equal(np.round(planes[3] * 65535), picture.alpha)
+    with open_media(tmp_path / "a.exr") as media:
+        (back,) = media.pictures()
+    assert np.array_equal(back.rgb, picture.rgb)
 
 
 def test_jpeg_is_close(tmp_path):
