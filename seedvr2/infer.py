@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import av
+
 from seedvr2.errors import UserError, main_guard, orderly_termination
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.media import Media, open_media
@@ -58,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if len(chosen) > 1 and crew.main and (failed or not arguments.plan):
                 events = Events(quiet=arguments.quiet, as_json=arguments.json)
                 count = len(chosen) - len(failed)
-                events.say(f"{count} of {len(chosen)} inputs restored", event="summary", failed=failed)
+                done = "planned" if arguments.plan else "restored"
+                events.say(f"{count} of {len(chosen)} inputs {done}", event="summary", failed=failed)
                 if failed:
                     events.error(f"failed: {', '.join(failed)}")
                     sys.exit(SOME_FAILED)
@@ -135,16 +138,17 @@ def restore_all(
                     if arguments.plan:
                         tell_plan(pair.source, foresight, events)
                         continue
-                    model = settled(foresight and foresight.plan.settings)
                     if foresight is not None:
                         events.say(foresight.line(), event="plan", **foresight.facts())
+                    model = settled(foresight and foresight.plan.settings)
                     settings = {"cuts": arguments.cuts, "segment": arguments.segment}
                     restore(media, targets, model, settings, events, stop, fresh=arguments.overwrite, request=request)
-            except UserError as error:
+            except (UserError, OSError, av.FFmpegError) as error:  # one strange file does not end a batch
                 if is_only:
                     raise
                 failed.append(pair.source.name)
-                text = str(error) if str(pair.source) in str(error) else f"{pair.source}: {error}"
+                kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+                text = str(error) if str(pair.source) in str(error) else f"{pair.source}: {kind}{error}"
                 events.error(text, input=str(pair.source))
             if stop.asked:
                 sys.exit(INTERRUPTED)

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import torch
 
-from seedvr2.evaluation.contract import DEFAULT, Clip, Facts, Settings, versions
+from seedvr2.evaluation.contract import DEFAULT, Clip, Facts, Settings, Unavailable, versions
 from seedvr2.evaluation.weights import need
 
 MODEL = "version=vmaf_v0.6.1"  # pinned: newer builds also carry other default models
@@ -22,7 +22,7 @@ class Vmaf:
     """Mean VMAF of a clip. Both clips are written losslessly into temporary files, frame by frame."""
 
     def __init__(self, _settings: Settings = DEFAULT):
-        self._program = need("imageio_ffmpeg", package="imageio-ffmpeg").get_ffmpeg_exe()
+        self._program = ffmpeg_with_vmaf()
         definition = (
             "VMAF, model vmaf_v0.6.1, 0 to 100 (equal clips just below), at the clips' own size, both converted from "
             f"RGB by ffmpeg's `{LUMA}`, mean over frames."
@@ -100,6 +100,18 @@ def compare(program: str, distorted: Path, reference: Path) -> float:
         command = [program, "-v", "error", "-nostdin", "-i", str(distorted.resolve()), "-i", str(reference.resolve())]
         subprocess.run([*command, "-lavfi", f"{steps}={options}", "-f", "null", "-"], cwd=folder, check=True)
         return float(json.loads(Path(folder, "vmaf.json").read_text())["pooled_metrics"]["vmaf"]["mean"])
+
+
+def ffmpeg_with_vmaf() -> str:
+    """The program of imageio-ffmpeg, or the one that IMAGEIO_FFMPEG_EXE names. Raises Unavailable without libvmaf."""
+    try:
+        program = need("imageio_ffmpeg", package="imageio-ffmpeg").get_ffmpeg_exe()
+        said = subprocess.run([program, "-hide_banner", "-filters"], capture_output=True, text=True, check=True).stdout
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        raise Unavailable(f"the program ffmpeg cannot be run ({error}): pip install imageio-ffmpeg") from error
+    if " libvmaf " not in said:
+        raise Unavailable(f"{program} has no libvmaf: unset IMAGEIO_FFMPEG_EXE, or name an ffmpeg that has it")
+    return program
 
 
 def ffmpeg_version(program: str) -> str:

@@ -233,7 +233,7 @@ def _check_dynamic_range(name: str, depth: int, source: MediaInfo, notes: list[s
     curve = CURVES[source.colors.curve]
     if depth < 10 or name == "exr":
         raise UserError(
-            f"{source.path.name} is HDR ({curve}), which {depth}-bit {name} would show wrongly; "
+            f"{source.path} is HDR ({curve}), which {depth}-bit {name} would show wrongly; "
             "use --depth 10 (hevc, prores or ffv1), 16-bit png pictures, or convert the input to SDR first"
         )
     if name == "tiff":

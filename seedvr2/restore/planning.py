@@ -19,15 +19,17 @@ from seedvr2.restore.plan.speed import Rates, measure
 
 
 class Foresight(NamedTuple):
-    """A plan, the ones that did not fit, and what the device computes per second."""
+    """A plan of a model by its name, the ones that did not fit, and what the device computes per second."""
 
+    model: str
     plan: Plan
     tried: Sequence[Plan]
     rates: Rates
 
     def table(self) -> list[str]:
         """It in lines."""
-        return table(self.plan, self.tried, self.rates)
+        film, dtype = self.plan.task.film, str(self.plan.task.dtype).removeprefix("torch.")
+        return [f"{self.model} in {dtype}, {film.source} to {film.size}", *table(self.plan, self.tried, self.rates)]
 
     def facts(self) -> dict:
         """It as numbers: bytes and seconds, JSON-able."""
@@ -58,7 +60,7 @@ def plan_film(choice: Choice, film: Film, **how: str | int | bool | None) -> For
         return None
     task = task_of(choice, film, **how)
     plan, tried = choose(task)
-    return Foresight(plan, tried, measure(task.device, task.dtype, plan.traced.layers))
+    return Foresight(_outlined(choice)[0].files.name, plan, tried, measure(task.device, task.dtype, plan.traced.layers))
 
 
 def task_of(

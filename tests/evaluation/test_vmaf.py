@@ -4,14 +4,13 @@ import json
 import subprocess
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from seedvr2.evaluation.contract import Clip
+from seedvr2.evaluation.contract import Clip, Unavailable
 from seedvr2.evaluation.vmaf import LUMA, Vmaf
 from seedvr2.io.images import write_image
-
-imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +72,13 @@ def test_temporary_files_go_with_the_result_and_with_a_clip_given_up(clip, tmp_p
     assert value(clip, clip, metric) > 95
     assert list(tmp_path.iterdir()) == []
     assert "ffmpeg" in metric.facts.version
+
+
+@pytest.mark.parametrize(("script", "said"), [("echo filters", "has no libvmaf"), ("exit 1", "cannot be run")])
+def test_an_ffmpeg_without_vmaf_makes_the_metric_unavailable(tmp_path, monkeypatch, script, said):
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    with pytest.raises(Unavailable, match=said):
+        Vmaf()

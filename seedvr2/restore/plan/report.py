@@ -7,6 +7,7 @@ from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.memory import write_memory
 from seedvr2.restore.plan.choose import Plan
 from seedvr2.restore.plan.prediction import STAGES
+from seedvr2.restore.plan.settings import frames_of
 from seedvr2.restore.plan.speed import Rates
 from seedvr2.restore.progress import clock
 
@@ -58,7 +59,11 @@ def line(plan: Plan, rates: Rates) -> str:
     """The same in one line."""
     time = _told(sum(seconds(plan, rates).values()), plan)
     need = f"about {write_memory(plan.needed)} of {plan.task.device} and {time}"
-    return f"plan: {need}; {plan.settings.describe()}"
+    usual = plan.task.given.window
+    fewer = (
+        "" if plan.settings.window == usual else f" instead of {frames_of(usual)} for want of memory: results differ"
+    )
+    return f"plan: {need}; {plan.settings.describe()}{fewer}"
 
 
 def reasons(plan: Plan, tried: Sequence[Plan]) -> list[str]:
