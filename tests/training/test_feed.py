@@ -15,6 +15,7 @@ from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.objectives.objective import Exported
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
+from seedvr2.randomness import seed_of, torch_generator
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.feed import LatentFeed, PixelFeed
@@ -80,6 +81,25 @@ def test_micro_batches_are_the_global_batch_cut_up(weights, kind):
         assert len(parts) == 2
         assert same(whole.hq, [clip for part in parts for clip in part.hq])
         assert [d.key for d in whole.draws] == [d.key for part in parts for d in part.draws]
+
+
+@pytest.mark.parametrize("pool", [None, 1])
+def test_clean_clips_become_the_clean_latents(weights, pool):
+    latent = feed(LatentFeed, weights, pool=pool)
+    (batch,) = next(latent.batches(0, 1, 1))
+    shape = latent.pairs.shape_of(1, "base", 0)
+    for place, (hq, lq) in enumerate(zip(batch.hq, batch.lq, strict=True)):
+        number = seed_of(1, "base", 0, place) % shape.batch
+        key = (1, "pool", *shape.size, number) if pool else (1, "base", 0, place)
+        pair = pairs().draw(key, shape)
+        for made, frames, side in ((hq, pair.hq, "hq"), (lq, pair.lq, "lq")):
+            noise = torch.randn(made.shape, generator=torch_generator(*key, "posterior", side))
+            with torch.no_grad():
+                torch.testing.assert_close(made, latent.codec.encode(frames, noise=noise))
+
+
+def test_previews_show_stills_and_motion(weights):
+    assert sorted(len(hq) for hq, _ in feed(LatentFeed, weights).preview()[1]) == [1, 1, 5, 5]
 
 
 def test_stages_see_different_samples(weights):

@@ -14,6 +14,7 @@ from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.objectives.objective import Exported
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
+from seedvr2.randomness import seed_of, torch_generator
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
 from seedvr2.training.encoding import encode_shards
@@ -129,6 +130,19 @@ def test_training_draws_from_the_cache_by_step_and_position_alone(cache, vaes):
     assert sizes == {(1, 4, 4, 16), (2, 4, 6, 16)}
     sample = {float(clip.mean()) for clip in whole}
     assert len(sample) > 0.9 * len(whole)  # posteriors are sampled anew
+
+
+def test_clean_clips_become_the_clean_latents(cache, vaes):
+    trained = feed(vaes, cache)
+    (batch,) = next(trained.batches(0, 1, 1))
+    shape = trained.pairs.shape_of(1, "base", 0)
+    for place, (hq, lq) in enumerate(zip(batch.hq, batch.lq, strict=True)):
+        key = (1, "base", 0, place)
+        number, draw = seed_of(*key, "sample") % cache.count(shape.size), seed_of(*key, "draw") % cache.draws
+        sample = cache.read(shape.size, number, draw)
+        for made, posterior, side in ((hq, sample.hq, "hq"), (lq, sample.lq, "lq")):
+            noise = torch.randn(made.shape, generator=torch_generator(*key, "posterior", side))
+            torch.testing.assert_close(made, trained.drawn(posterior, noise))
 
 
 def test_a_cache_of_another_vae_or_degradation_is_refused(cache, vaes):

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from seedvr2.data.loader import Failures
@@ -30,6 +31,7 @@ class Fit:
     """Move a number towards the data; remembers every step in `log`."""
 
     log: ClassVar[list] = []
+    made: ClassVar[list] = []
 
     def __init__(self, *, build, weights, iterations, fail_at=None):
         self.recipe = functools.partial(Line)
@@ -40,7 +42,8 @@ class Fit:
         self.student = Trainee({"generator": self.network}, optimizer=optimizer, total=iterations, ema=0.9)
         self.stateful = {"student": self.student}
         self.averaged = self.student.averaged
-        self.fail_at = fail_at
+        self.fail_at, self.first = fail_at, float(self.network.weight)
+        Fit.made.append(self)
 
     def step(self, batches):
         """Fit the mean of the micro-batches."""
@@ -146,7 +149,17 @@ def test_finished_stages_are_skipped_and_hand_over_their_export(make):
     assert len(Fit.log) == 6
     assert (run.folder / "second/final/generator.safetensors").is_file()
     finals = [run.folder / name / "final/generator.safetensors" for name in ("first", "second")]
-    assert finals[0].read_bytes() != finals[1].read_bytes()
+    assert Fit.made[-1].start == finals[0]
+    assert Fit.made[-1].first == float(load_file(finals[0])["weight"])
+
+
+def test_an_export_holds_the_averaged_weights(make):
+    trainer, run = make([stage()])
+    trainer.fit()
+    exported = load_file(run.folder / "first/final/generator.safetensors")["weight"]
+    student = Fit.made[-1].student
+    assert torch.equal(exported, student.ema.average["generator.weight"])
+    assert not torch.equal(exported, Fit.made[-1].network.weight)
 
 
 def test_micro_batches_reach_the_objective_together(make):

@@ -59,11 +59,10 @@ def line(plan: Plan, rates: Rates) -> str:
     """The same in one line."""
     time = _told(sum(seconds(plan, rates).values()), plan)
     need = f"about {write_memory(plan.needed)} of {plan.task.device} and {time}"
-    usual = plan.task.given.window
-    fewer = (
-        "" if plan.settings.window == usual else f" instead of {frames_of(usual)} for want of memory: results differ"
-    )
-    return f"plan: {need}; {plan.settings.describe()}{fewer}"
+    usual, told = plan.task.given.window, f"plan: {need}; {plan.settings.describe()}"
+    if plan.settings.window != usual:
+        told += f"; {frames_of(usual)} frames in a window do not fit, so results differ"
+    return told
 
 
 def reasons(plan: Plan, tried: Sequence[Plan]) -> list[str]:
