@@ -28,3 +28,20 @@ def difference(family: str, settings: dict, dtype: torch.dtype) -> dict[str, flo
         name: float((value - whole[name] * scale[name]).norm() / (whole[name].norm() * scale[name] + 1e-9))
         for name, value in ours.items()
     }
+
+
+def halved(family: str, settings: dict) -> tuple[dict[str, float], set[str]]:
+    """The same for bf16 networks with inputs and gradients in fp32, and the types of what must stay fp32."""
+    mesh = Mesh(Parallelism(**settings))
+    networks = [parallelize(network, mesh, half=True) for network in players(family, torch.float32)]
+    kinds = set()
+    networks[1].verdict.register_forward_hook(
+        lambda layer, given, made: kinds.add((layer.logit.weight.dtype, made.dtype))
+    )
+    ours = played(*networks, [mesh.data_rank % 2], torch.float32)
+    kinds |= {(value.dtype,) for name, value in ours.items() if name[1] == "/"}
+    parts = tuple(sorted({rank % 2 for rank in range(mesh.data_size)}))
+    whole = alone(family, parts, torch.float32)
+    names = [name for name in ours if name.startswith(("logits", "fake", "features"))]
+    differences = {name: float((ours[name].float() - whole[name]).norm() / whole[name].norm()) for name in names}
+    return differences, {str(kind) for found in kinds for kind in found}

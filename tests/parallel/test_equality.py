@@ -6,7 +6,7 @@ Ragged batches, token counts that ranks do not divide. The full grid is in scrip
 import pytest
 import torch
 
-from tests.parallel.equality import difference
+from tests.parallel.equality import difference, halved
 
 CASES = [
     (2, "3b", {"sequence": 2}),
@@ -25,3 +25,9 @@ def test_ranks_equal_one_process(ranks, world, family, settings):
     for dtype, limit in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
         for found in ranks(world)(difference, family, settings, dtype):
             assert max(found.values()) <= limit, {name: value for name, value in found.items() if value > limit}
+
+
+def test_half_precision_on_ranks_is_that_of_the_layers_alone(ranks):
+    for differences, kinds in ranks(2)(halved, "3b", {"sequence": 2}):
+        assert kinds == {"torch.float32"}
+        assert all(1e-4 < value < 0.05 for value in differences.values()), differences

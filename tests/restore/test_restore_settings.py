@@ -1,0 +1,66 @@
+"""Every setting does what it says to the pictures."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from seedvr2 import Restorer, train
+from tests.restore.test_restore_restorer import SETTINGS, clip, restorer, result  # noqa: F401 (fixtures)
+
+
+@pytest.fixture
+def change(clip, result) -> Callable[..., float]:  # noqa: F811
+    """Mean difference, in steps of 8 bits, between the usual pictures and those of other settings."""
+
+    def of(**settings) -> float:
+        other = Restorer("tiny", **SETTINGS, **settings).restore(clip, scale=1)
+        return float(np.abs(other.astype(int) - result).mean())
+
+    return of
+
+
+@pytest.mark.parametrize("settings", [{"offload": 0}, {"offload": 3}])
+def test_where_weights_lie_changes_nothing(change, settings):
+    assert change(**settings) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "most"),
+    [({"weights": "int8"}, 1.0), ({"weights": "fp8"}, 2.0), ({"posterior": "mean"}, 3.0)],
+)
+def test_other_ways_are_other_pictures_and_not_far_off(change, settings, most):
+    assert 0 < change(**settings) <= most
+
+
+def test_the_plain_autoencoder_gives_the_same_pictures_but_for_rounding(change):
+    assert change(vae="plain") <= 0.01
+
+
+def test_adain_gives_the_colours_of_the_input(clip):  # noqa: F811
+    def off(fix: str) -> float:
+        made = Restorer("tiny", **SETTINGS, color_fix=fix).restore(clip, scale=1)
+        return float(np.abs(made.mean(axis=(1, 2)) - clip.mean(axis=(1, 2))).max())
+
+    assert off("adain") < 1 < off("none")
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    """What the fine-tuning of the documents writes after two steps."""
+    folder = tmp_path_factory.mktemp("lora")
+    short = ["iterations=2", "save_every=0", "preview_every=0", "feed.pool=1", "objective.merge=false"]
+    train.main(
+        [
+            "+experiment=finetune_debug_lora",
+            "run.weights=seedvr2/assets/tiny",
+            f"run.dir={folder}",
+            *(f"stages.finetune.{setting}" for setting in short),
+        ]
+    )
+    return folder / "finetune/final/lora.safetensors"
+
+
+def test_adapters_change_pictures_as_much_as_their_strength_says(change, adapters):
+    assert change(lora=adapters, lora_strength=0.0) == 0
+    assert 0 < change(lora=adapters, lora_strength=0.5) < change(lora=adapters, lora_strength=2.0)
