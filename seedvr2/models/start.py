@@ -12,7 +12,7 @@ from seedvr2.errors import UserError
 from seedvr2.models.dit import SwinMMDiT
 from seedvr2.models.patch import PATCH
 
-_LARGE = 3.0
+_SHARE = 3.6  # of the constants' energy to that of both latents
 _NOISE = 0.1  # of the usual random weights stays, to break ties
 
 
@@ -20,14 +20,15 @@ _NOISE = 0.1  # of the usual random weights stays, to break ties
 def start_as_copy(generator: SwinMMDiT, draws: torch.Generator) -> None:
     """Overwrite the first and last layers of a fresh generator in place; `draws` makes the noise that breaks ties.
 
-    Raises UserError for a generator too narrow to carry both latents and as many constants.
+    Raises UserError for a generator too narrow to carry both latents and some constants.
     """
     entry, exit_ = generator.trunk.vid_in.proj, generator.vid_out.proj
     latent = exit_.out_features  # channels of a latent in one patch
-    if entry.out_features < 3 * latent:
+    constants = entry.out_features - 2 * latent
+    if constants < latent // 4:
         raise UserError(
             f"a generator of width {entry.out_features} cannot start as a copy: "
-            f"use a width of at least {3 * latent}, or start: random"
+            f"use a width of at least {2 * latent + latent // 4}, or start: random"
         )
     channels, inputs = latent // PATCH**2, entry.in_features // PATCH**2
     pixel = torch.arange(PATCH**2).repeat_interleave(channels)
@@ -38,12 +39,12 @@ def start_as_copy(generator: SwinMMDiT, draws: torch.Generator) -> None:
     entry.weight[rows, noisy + channels] -= 1
     entry.weight[latent + rows, noisy + channels] += 1
     entry.bias.zero_()
-    constants = entry.out_features - 2 * latent
-    entry.bias[2 * latent :] = _LARGE * torch.tensor([1.0, -1.0]).repeat(constants)[:constants]
+    energy = latent * (2 + 1)  # of noise - lq and lq, for latents of unit deviation
+    large = (_SHARE * energy / constants) ** 0.5
+    entry.bias[2 * latent :] = large * torch.tensor([1.0, -1.0]).repeat(constants)[:constants]
     nn.init.zeros_(exit_.weight)
     exit_.weight[rows, rows] = 1
     if generator.vid_out_norm is not None:
-        squares = latent * (2 + 1) + constants * _LARGE**2  # noise - lq, lq, constants, for latents of unit deviation
-        generator.vid_out_norm.weight.fill_((squares / entry.out_features) ** 0.5)
+        generator.vid_out_norm.weight.fill_(((1 + _SHARE) * energy / entry.out_features) ** 0.5)
         nn.init.ones_(generator.vid_out_ada.out_scale)
         nn.init.zeros_(generator.vid_out_ada.out_shift)

@@ -1,11 +1,12 @@
 """Where VAE training starts: a linear transform codec, so that training refines pictures instead of discovering them.
 
-Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of every
-frame. Here residual branches are silent; each down-sampling is a 2 x 2 Haar transform that keeps the lowest frequencies
-it has channels for, each up-sampling its inverse. A latent holds the newest of its four frames; the others are linear
-interpolations between latents, and where there are channels enough, three hold by how much the mean luma of each patch
-of 8 x 8 pixels differs from that, without which everything that moves would cross-fade. Before the two output norms
-every signal stands beside its negative and large constants, which makes norm and SiLU nearly linear.
+Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of
+every frame. Here residual branches are silent; each down-sampling is a 2 x 2 Haar transform that keeps the lowest
+frequencies it has channels for, each up-sampling its inverse. A latent holds the newest of its four frames; the others
+are linear interpolations between latents, and where there are channels enough, three hold by how much the mean luma of
+each patch of 8 x 8 pixels differs from that, and six more its slopes, without which everything that moves would cross-
+fade. Before the two output norms every signal stands beside its negative and large constants, which makes norm and
+SiLU nearly linear.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seedvr2.errors import UserError
 from seedvr2.models.vae.autoencoder import VideoVAE
@@ -32,6 +34,7 @@ _SHIFT = 3.0  # argument of SiLU around which it is nearly linear
 _SLOPE = float(torch.sigmoid(torch.tensor(_SHIFT)) * (1 + _SHIFT * (1 - torch.sigmoid(torch.tensor(_SHIFT)))))
 _MEAN_GAIN, _DETAIL_GAIN, _MOTION_GAIN = 2.5, 24.0, 16.0  # bring latents near unit deviation
 _MOTIONS = 3  # frames between two latents
+_MOTION_BANDS = (3, 1)  # per frame, the most that fit: the mean of the difference alone, or its slopes too
 _LEAST = 12  # signals that a still picture needs before motion gets its own
 _NOISE = 0.02  # of usual random weights, to break ties
 _LOGVAR = -6.0
@@ -56,8 +59,8 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     encoder, decoder = vae.encoder, vae.decoder
     widths = [block.resnets[-1].conv2.out_channels for block in encoder.down_blocks]
     final = _places(encoder.conv_norm_out, vae.latent_channels, min(widths[2:]))
-    moving = len(final.plus) >= _LEAST + _MOTIONS
-    still = final.plus[:-_MOTIONS] if moving else final.plus
+    bands = next((n for n in _MOTION_BANDS if len(final.plus) >= _LEAST + _MOTIONS * n), 0)
+    still = final.plus[: len(final.plus) - _MOTIONS * bands]
     paths = _paths([widths[0] * 3 // 4, min(widths[1], widths[2]) * 3 // 4, len(still)])
     picture = _places(decoder.conv_norm_out, 3, widths[0])
     _silence(vae, generator)
@@ -66,12 +69,12 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     for level, block in enumerate(encoder.down_blocks[:3]):
         targets = still if level == 2 else range(len(paths[level + 1]))
         _analyse(block.downsamplers[0].conv, paths[level], paths[level + 1], targets)
-    if moving:
-        _analyse_motion(encoder, paths, final.plus[-_MOTIONS:])
+    if bands:
+        _analyse_motion(encoder, paths, final.plus[len(still) :])
     last = encoder.down_blocks[2].downsamplers[0].conv
     last.weight[final.minus] = -last.weight[final.plus]
     gains = [_DETAIL_GAIN if any(path[1:]) else _MEAN_GAIN for path in paths[3]]
-    gains = torch.tensor(gains + [_MOTION_GAIN] * (len(final.plus) - len(still)))
+    gains = torch.tensor(gains + ([_MOTION_GAIN] + [_DETAIL_GAIN] * (bands - 1)) * (_MOTIONS if bands else 0))
     _set_constants(last, final.constants)
     for shortcut in _shortcuts(encoder.down_blocks[3]):
         _set_constants(shortcut, final.constants, first=shortcut.in_channels)
@@ -82,7 +85,7 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     for level, block in zip((3, 2, 1), decoder.up_blocks[:3], strict=True):
         targets = picture.plus if level == 1 else range(len(paths[level - 1]))
         _synthesise(block.upsamplers[0].upscale_conv, paths[level], paths[level - 1], targets)
-    if moving:
+    if bands:
         _synthesise_motion(decoder, paths, range(len(still), len(gains)))
     spread = decoder.up_blocks[2].upsamplers[0].conv
     spread.weight[picture.minus] = -spread.weight[picture.plus]
@@ -192,21 +195,22 @@ def _synthesise(conv: nn.Conv3d, fine: list[Path], coarse: list[Path], outputs: 
 
 
 def _analyse_motion(encoder: Encoder, paths: list[list[Path]], outputs: Sequence[int]) -> None:
-    """Make three outputs of the last down-sampling the deviations of frames 4k - 3, 4k - 2 and 4k - 1 of latent k.
+    """Make outputs of the last down-sampling the deviations of frames 4k - 3, 4k - 2 and 4k - 1 of latent k.
 
-    A deviation is the mean luma of a patch minus the mean of its two neighbours in time, at the rate of the layer.
+    A deviation is the luma of a patch minus the mean of its two neighbours in time, at the rate of the layer. Of each
+    frame come its mean over the patch, or that and its slopes.
     """
-    deviation = torch.tensor([-0.5, 1.0, -0.5])[:, None, None] / 4  # over (time, row, column)
+    bands = _BANDS[: len(outputs) // _MOTIONS] / 4
+    between = torch.tensor([-0.5, 1.0, -0.5])[:, None, None]  # over (time, row, column)
+    before, middle, after = (outputs[i * len(bands) : (i + 1) * len(bands)] for i in range(_MOTIONS))
     first, last = (encoder.down_blocks[level].downsamplers[0].conv for level in (1, 2))
     luma, odd = [levels.index((0,) * len(levels[0])) for levels in paths[1:3]], len(paths[2])
-    for conv, output, source in ((first, odd, luma[0]), (last, outputs[1], luma[1])):
-        conv.weight[output] = 0
-        conv.bias[output] = 0
-        conv.weight[output, source, :, :2, :2] = deviation
-    for output, time in ((outputs[0], -2), (outputs[2], -1)):
-        last.weight[output] = 0
-        last.bias[output] = 0
-        last.weight[output, odd, time, :2, :2] = 1 / 4
+    for conv, added in ((first, [odd]), (last, outputs)):
+        conv.weight[added] = 0
+        conv.bias[added] = 0
+    first.weight[odd, luma[0], :, :2, :2] = between * bands[0]
+    last.weight[middle, luma[1], :, :2, :2] = between * bands[:, None]
+    last.weight[before, odd, -2, :2, :2] = last.weight[after, odd, -1, :2, :2] = bands
 
 
 def _synthesise_motion(decoder: Decoder, paths: list[list[Path]], sources: Sequence[int]) -> None:
@@ -219,15 +223,19 @@ def _synthesise_motion(decoder: Decoder, paths: list[list[Path]], sources: Seque
         up.upscale_conv.weight.view(4, up.times, width, width)[:, :, [odd, even]] = 0
         up.upscale_conv.bias.view(4, up.times, width)[:, :, [odd, even]] = 0
     first, second = (up.upscale_conv.weight.view(4, up.times, up.conv.in_channels, -1) for up in ups)
-    first[:, 0, odd, sources[0]] = first[:, 1, odd, sources[2]] = 1
-    first[:, 0, even, sources[1]] = 1
+    bands = len(sources) // _MOTIONS
+    before, middle, after = (sources[i * bands : (i + 1) * bands] for i in range(_MOTIONS))
+    signs = _BANDS[:bands].flatten(1).T  # (sub-position, band)
+    first[:, 0, odd, before] = first[:, 1, odd, after] = signs
+    first[:, 0, even, middle] = signs
     second[:, 0, odd, odd] = 1
     smooth = torch.tensor([1.0, 2.0, 1.0])
     smooth = torch.outer(smooth, smooth) / 16  # after repetition: bilinear
-    for up, added, levels in zip(ups, (even, odd), (paths[2], paths[1]), strict=True):
-        up.conv.weight[levels.index((0,) * len(levels[0])), added, -1] = smooth
+    own = smooth if bands == 1 else F.pad(torch.ones(1, 1), (1, 1, 1, 1))  # means alone need smoothing over patches
+    for up, added, levels, kernel in zip(ups, (even, odd), (paths[2], paths[1]), (own, smooth), strict=True):
+        up.conv.weight[levels.index((0,) * len(levels[0])), added, -1] = kernel
     ups[0].conv.weight[odd] = 0
-    ups[0].conv.weight[odd, odd, -1] = smooth
+    ups[0].conv.weight[odd, odd, -1] = own
 
 
 def _linear_output(norm: FrameNorm, conv: nn.Conv3d, places: Places, matrix: Tensor) -> None:

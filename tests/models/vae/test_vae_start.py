@@ -18,10 +18,10 @@ def pictures():
     return torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3) * 2 - 1
 
 
-def codec(*channels, groups):
+def codec(*channels, groups, **settings):
     """A VAE right after its start."""
     torch.manual_seed(0)
-    vae = VideoVAE(channels, layers=1, groups=groups)
+    vae = VideoVAE(channels, layers=1, groups=groups, **settings)
     start_as_codec(vae, torch.Generator().manual_seed(0))
     return vae.eval().requires_grad_(False)
 
@@ -65,6 +65,20 @@ def test_what_changes_between_latents_does_not_fade_away(pictures, changed):
     assert brighter[changed] > 0.2
     others = [frame for frame in range(5) if frame != changed]
     assert brighter[others].abs().max() < 0.16  # its neighbour may be interpolated from it
+
+
+@pytest.mark.parametrize("changed", [1, 2, 3])
+def test_with_more_channels_changes_keep_their_slopes(pictures, changed):
+    place = torch.zeros(64, 64)
+    place[20:44, 20:44] = 0.3  # not on the borders of patches
+    clip = pictures[:1].expand(-1, -1, 5, -1, -1).clone()
+    clip[:, :, changed] += place
+    errors = []
+    for latents in (20, 28):
+        vae = codec(32, 32, 64, 64, groups=4, latent_channels=latents)
+        still, moving = (vae.decode(vae.encode(frames).mean) for frames in (pictures[:1].expand_as(clip), clip))
+        errors.append(((moving - still)[:, :, changed] - place).square().mean())
+    assert errors[1] < 0.6 * errors[0]
 
 
 def test_the_start_depends_on_its_generator_only(pictures):
