@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from seedvr2 import infer, train
+from seedvr2 import infer, precompute, train
 from seedvr2.io.images import read_image, write_image
 from seedvr2.optim.trainee import Trainee
 from seedvr2.training.weights import load_network, read_metadata
@@ -49,6 +50,29 @@ def test_every_stage_leaves_its_networks_and_metrics(run):
     assert all(isinstance(value, float | int | str) for record in records for value in record.values())
     assert (run / "config.yaml").is_file()
     assert list((run / "apt" / "samples").iterdir())
+
+
+def test_half_precision_trains_nearly_the_same_and_not_the_same(run, tmp_path):
+    shutil.copytree(run / "vae", tmp_path / "run/vae")
+    rest = ["~stages.distill", "~stages.apt", "stages.base.preview_every=0"]
+    train.main([*SHORT, f"run.dir={tmp_path / 'run'}", "run.precision=bf16", *rest])
+    losses = []
+    for folder in (run, tmp_path / "run"):
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        losses.append([record["base/loss"] for record in records if record["stage"] == "base"])
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    assert losses[0] != losses[1]
+
+
+def test_latents_made_beforehand_train_a_stage(run, tmp_path):
+    vae, cache = run / "vae/final/vae.safetensors", tmp_path / "cache"
+    shapes = "data.shapes=[{_target_: seedvr2.data.shapes.Shape, frames: 1, height: 32, width: 32, batch: 2}]"
+    data = ["vae=debug", "data=procedural", "degradation=light", shapes]
+    precompute.main([*data, f"weights={vae}", f"output={cache}", "samples=2", "draws=1", "device=cpu", "workers=0"])
+    shutil.copytree(run / "vae", tmp_path / "run/vae")
+    rest = ["~stages.distill", "~stages.apt", f"stages.base.feed.cache={cache}", "stages.base.iterations=1"]
+    train.main([*SHORT, f"run.dir={tmp_path / 'run'}", shapes, *rest])
+    assert (tmp_path / "run/base/final/generator.safetensors").is_file()
 
 
 def test_a_run_killed_while_saving_between_stages_and_at_random_ends_with_the_same_bytes(

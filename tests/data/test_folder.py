@@ -57,6 +57,15 @@ def test_clips_are_exact_windows_and_crops(folder):
             assert found_in(clip, noise(seed, frames))
 
 
+def test_windows_begin_anywhere(folder):
+    video, source = noise(1, 12), FolderClips(folder, allow=["clip.mkv"], **PLAIN)
+    begun = set()
+    for draw in range(60):
+        clip = np.rint(source.clip(np.random.default_rng(draw), 5, 30, 36) * 255)
+        begun |= {start for start in range(8) if found_in(clip / 255, video[start : start + 5])}
+    assert begun == set(range(8))
+
+
 def test_equal_generators_give_equal_clips_whatever_came_before(folder):
     first, second = FolderClips(folder), FolderClips(folder)
     for seed in (3, 1, 2):

@@ -171,6 +171,12 @@ def test_generator_runs_at_the_last_timestep_and_fakes_change_with_noise_only(ma
     assert {t for call in objective.generator.calls for t in call[4].tolist()} == {1000.0}
 
 
+def test_each_player_may_have_an_optimizer_of_its_own(make):
+    other = functools.partial(torch.optim.RMSprop, lr=0.5)
+    assert isinstance(make(discriminator_optim=other).critic.optimizer, torch.optim.RMSprop)
+    assert make(discriminator_optim=other).student.rates == make().critic.rates == [1e-2]
+
+
 def test_each_player_draws_its_own_noise(make, make_batch):
     objective = make()
     objective.step([make_batch()])

@@ -1,11 +1,19 @@
 """Every setting does what it says to the pictures."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from seedvr2 import Restorer, train
+from seedvr2 import Restorer, infer, train
+from seedvr2.io.media import open_media
+from seedvr2.restore.loading import Choice
+from seedvr2.restore.plan.choose import predict, ways
+from seedvr2.restore.plan.prediction import Film
+from seedvr2.restore.planning import task_of
+from seedvr2.restore.resize import Size
+from tests.data.clips import pan, write_clip
 from tests.restore.test_restore_restorer import SETTINGS, clip, restorer, result  # noqa: F401 (fixtures)
 
 
@@ -64,3 +72,40 @@ def adapters(tmp_path_factory):
 def test_adapters_change_pictures_as_much_as_their_strength_says(change, adapters):
     assert change(lora=adapters, lora_strength=0.0) == 0
     assert 0 < change(lora=adapters, lora_strength=0.5) < change(lora=adapters, lora_strength=2.0)
+
+
+def test_a_plan_is_obeyed(tmp_path, capsys):
+    film = write_clip(tmp_path / "film.mkv", pan(1, 14, height=32, width=32), codec="ffv1", pixels="bgr0")
+    with open_media(film) as media:
+        task = task_of(Choice("tiny", dtype="fp32"), Film(Size(32, 32), Size(32, 32), media.info.frames))
+    usual, *_, least = (predict(task, settings) for settings in ways(task))
+    assert least.settings.window < usual.settings.window
+    made = []
+    for name, how in {
+        "less": ("--max-memory", least.needed),
+        "asked": ("--window", 4 * least.settings.window - 3),
+    }.items():
+        output = tmp_path / f"{name}.mkv"
+        command = [
+            "--input",
+            film,
+            "--output",
+            output,
+            "--codec",
+            "ffv1",
+            "--model",
+            "tiny",
+            "--scale",
+            1,
+            "--dtype",
+            "fp32",
+            *how,
+        ]
+        infer.main(list(map(str, command)))
+        assert json.loads((tmp_path / f"{name}.mkv.json").read_text())["model"]["window"] == least.settings.window
+        with open_media(output) as media:
+            made.append(np.stack([picture.rgb for picture in media.pictures()]))
+    assert (
+        np.abs(made[0].astype(int) - made[1]).mean() < 0.1
+    )  # in bf16 the way through the autoencoder rounds differently
+    assert capsys.readouterr().out.count("frames in a window do not fit, so results differ") == 1
