@@ -21,7 +21,7 @@ from seedvr2 import infer
 from seedvr2.errors import UserError
 from seedvr2.io.media import MediaInfo, find_media, open_media
 from seedvr2.io.picture import Picture
-from seedvr2.io.samples import rescaled
+from seedvr2.io.planes import at_depth
 
 
 def main() -> None:
@@ -91,11 +91,6 @@ def same(before: Picture, after: Picture, depth: int) -> bool:
     opaque = (np.full(p.rgb.shape[:2], np.iinfo(p.rgb.dtype).max, p.rgb.dtype) for p in (before, after))
     alphas = (full if p.alpha is None else p.alpha for p, full in zip((before, after), opaque, strict=True))
     return np.array_equal(*(at_depth(alpha, depth) for alpha in alphas))
-
-
-def at_depth(samples: np.ndarray, depth: int) -> np.ndarray:
-    """uint8 or uint16 samples of full range as numbers of so many bits."""
-    return rescaled(samples, 8 * samples.itemsize, depth)
 
 
 def even(stamps: list[tuple], one: MediaInfo, two: MediaInfo) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from seedvr2.restore.device import DTYPES, pick_device, pick_dtype
+from seedvr2.restore.device import DTYPES, native_dtype, pick_device
 
 
 class Device(NamedTuple):
@@ -62,7 +62,7 @@ def chosen_device(name: str, dtype: str | None, tflops: float | None, gbs: float
         found, dtype = KNOWN[name], dtype or "bf16"
     else:
         place = pick_device(None if name == "auto" else name)
-        dtype = pick_dtype(dtype, place)
+        dtype = dtype or native_dtype(place)[0]
         given = tflops is not None and gbs is not None
         found = Device(str(place), tflops, gbs, gbs) if given else measured(place, DTYPES[dtype])
     return found._replace(tflops=tflops or found.tflops, gbs=gbs or found.gbs), dtype

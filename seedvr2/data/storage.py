@@ -9,6 +9,7 @@ from typing import IO
 import fsspec
 
 from seedvr2.errors import UserError
+from seedvr2.io.files import whole
 
 
 def is_url(location: str) -> bool:
@@ -74,10 +75,5 @@ class Storage:
 
 @contextlib.contextmanager
 def _local(path: Path) -> Iterator[IO[bytes]]:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, open(partial, "wb") as file:
+        yield file

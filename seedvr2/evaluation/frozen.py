@@ -30,7 +30,7 @@ from seedvr2.data.indexing.workers import run_jobs
 from seedvr2.errors import UserError
 from seedvr2.evaluation.benchmark import Bench, Entry
 from seedvr2.evaluation.footage import files_of
-from seedvr2.evaluation.protocol import Geometry, geometry, prepared_gt
+from seedvr2.evaluation.protocol import Geometry, geometry_of, prepared_gt
 from seedvr2.io.files import disk_errors, remove
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
@@ -96,7 +96,10 @@ def frozen_lq(
         )
     key = _key(recipe, digests)
     folder = Path(cache) / f"{bench.name}-{key}"
-    jobs = [Job(entry, _shape(bench, entry), recipe, digests[entry.name], folder) for entry in entries]
+    shapes = [geometry_of(bench, entry._replace(lq_size=None, is_frozen=True)) for entry in entries]
+    jobs = [
+        Job(entry, shape, recipe, digests[entry.name], folder) for entry, shape in zip(entries, shapes, strict=True)
+    ]
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _clear_dead(folder)
@@ -246,13 +249,6 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _shape(bench: Bench, entry: Entry) -> Geometry:
-    try:
-        return geometry("aligned", None, entry.gt_size, bench.scale, bench.largest, gt=bench.gt, is_frozen=True)
-    except UserError as error:
-        raise UserError(f"{bench.name}, clip {entry.name}: {error}") from error
 
 
 def _key(recipe: Recipe, digests: dict[str, str]) -> str:

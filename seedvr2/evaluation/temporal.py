@@ -11,30 +11,18 @@ GROUP = 4  # frames per latent of the causal VAE: frame 0 stands alone, then 1-4
 
 
 class TemporalProfile:
-    """One row of pixels through time (Fig. 6 of the paper): flicker shows as horizontal steps, jitter as a ragged edge.
+    """The middle row of pixels through time (Fig. 6): flicker shows as horizontal steps, jitter as a ragged edge."""
 
-    row: which one, from the top; the middle one if None.
-    """
-
-    facts = Facts("profile", "", "", "One row of pixels of every frame, from the first frame at the top to the last.")
-
-    def __init__(self, row: int | None = None):
-        self._row = row
+    def __init__(self) -> None:
         self._lines: list[np.ndarray] = []
 
-    def start(self, clip: Clip) -> None:
-        self._lines = []
-
-    def add(self, prediction: np.ndarray, gt: np.ndarray | None = None, lq: np.ndarray | None = None) -> None:
-        row = len(prediction) // 2 if self._row is None else self._row
-        self._lines.append(prediction[row].copy())
+    def add(self, frame: np.ndarray) -> None:
+        """The next frame, uint8 (H, W, 3)."""
+        self._lines.append(frame[len(frame) // 2].copy())
 
     def picture(self) -> np.ndarray:
-        """uint8 (T, W, 3): line t is the row of frame t."""
+        """uint8 (T, W, 3): line t is the middle row of frame t."""
         return np.stack(self._lines)
-
-    def result(self) -> None:
-        """A picture has no score."""
 
 
 class BoundaryJump:

@@ -13,8 +13,7 @@ def restoration_condition(lq: Tensor) -> Tensor:
 
 def restoration_input(samples: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
     """Per clip (t, h, w, 16) and (t, h, w, 17) -> all clips packed as network input (sum of t*h*w, 33)."""
-    clips = [torch.cat([x, c], dim=-1).flatten(0, 2) for x, c in zip(samples, conditions, strict=True)]
-    return torch.cat(clips)
+    return pack([torch.cat(pair, dim=-1) for pair in zip(samples, conditions, strict=True)])
 
 
 def pack(clips: Sequence[Tensor]) -> Tensor:

@@ -5,7 +5,6 @@ matrix with the chroma sited as players assume it, on every second column and be
 """
 
 import re
-from functools import lru_cache
 
 import av
 import cv2
@@ -47,14 +46,7 @@ def padded(picture: Picture, width: int, height: int) -> Picture:
 
 def at_depth(samples: np.ndarray, depth: int) -> np.ndarray:
     """Full-range uint8 or uint16 as the nearest full-range values of `depth` bits (8 to 16), uint8 for 8."""
-    bits = 8 * samples.itemsize
-    return rescaled(samples, bits, depth) if depth in (8, 16) else np.take(_table(bits, depth), samples)
-
-
-@lru_cache(maxsize=8)
-def _table(bits: int, depth: int) -> np.ndarray:
-    largest, wanted = 2**bits - 1, 2**depth - 1
-    return ((np.arange(largest + 1, dtype=np.int64) * (2 * wanted) + largest) // (2 * largest)).astype(np.uint16)
+    return rescaled(samples, 8 * samples.itemsize, depth)
 
 
 def _samples(picture: Picture, pixel_format: str, matrix: int) -> list[np.ndarray]:

@@ -19,7 +19,7 @@ from seedvr2.errors import UserError
 from seedvr2.io.encoding import BT709, Encoding
 from seedvr2.io.files import whole
 from seedvr2.io.picture import Colors, Picture
-from seedvr2.io.samples import rescaled
+from seedvr2.io.planes import at_depth
 
 DIGITS = 8
 NUMBERED = re.compile(rf"\d{{{DIGITS}}}\.\w+")
@@ -41,11 +41,11 @@ def encoded_picture(picture: Picture, encoding: Encoding) -> bytes:
     curve if they are not the usual ones.
     """
     bits = 8 if encoding.depth == 8 else 16
-    rgb = rescaled(picture.rgb, 8 * picture.rgb.itemsize, bits)
+    rgb = at_depth(picture.rgb, bits)
     alpha = None
     if encoding.has_alpha:
         opaque = np.full(rgb.shape[:2], 2**bits - 1, rgb.dtype)
-        alpha = opaque if picture.alpha is None else rescaled(picture.alpha, 8 * picture.alpha.itemsize, bits)
+        alpha = opaque if picture.alpha is None else at_depth(picture.alpha, bits)
     if encoding.codec == "exr":
         return _exr(rgb, alpha)
     if encoding.codec in ("jpeg", "webp"):

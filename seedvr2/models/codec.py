@@ -92,9 +92,4 @@ class LatentCodec:
         latent = latent.to(self.vae.decoder.conv_in.weight.dtype) / self.scale
         # never None, which would squeeze the time axis of an image
         history = Fresh() if history is None else history
-        return self.vae.decode(_channels_first(latent), history).squeeze(0).transpose(0, 1)
-
-
-def _channels_first(latent: Tensor) -> Tensor:
-    """View (t, h, w, C) as a batch of one (1, C, t, h, w)."""
-    return latent.movedim(-1, 0).unsqueeze(0)
+        return self.vae.decode(latent.movedim(-1, 0)[None], history).squeeze(0).transpose(0, 1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seedvr2.errors import UserError
 from seedvr2.models.discriminator import Discriminator
+from seedvr2.models.dit import ZeroLinear
 from seedvr2.models.released import to_released
 
 TARGETS = ("blocks.*.attn.proj_qkv.*", "blocks.*.attn.proj_out.*", "blocks.*.mlp.*")
@@ -36,13 +37,6 @@ class Lora:
             raise UserError(f"lora targets {self.targets!r} must be a list of name patterns such as {TARGETS[0]!r}")
 
 
-class _ZeroLinear(nn.Linear):
-    """A linear layer without bias that starts at zero."""
-
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.weight)
-
-
 class LoraLinear(nn.Linear):
     """A linear layer, with its own weights under their own names, plus a correction that starts at zero."""
 
@@ -53,7 +47,7 @@ class LoraLinear(nn.Linear):
         kind = torch.promote_types(layer.weight.dtype, torch.float32)
         settings = {"bias": False, "device": layer.weight.device, "dtype": kind}
         self.add_module(DOWN, nn.Linear(layer.in_features, lora.rank, **settings))
-        self.add_module(UP, _ZeroLinear(lora.rank, layer.out_features, **settings))
+        self.add_module(UP, ZeroLinear(lora.rank, layer.out_features, **settings))
         self.scale = lora.alpha / lora.rank
 
     def forward(self, x: Tensor) -> Tensor:

@@ -65,7 +65,6 @@ class Mesh:
         self.world = dist.get_world_size() if self.started else 1
         self.rank = dist.get_rank() if self.started else 0
         replicate, shard = settings.degrees(self.world)
-        self.sequence_size = settings.sequence
         self.data_size, self.data_rank = self.world // settings.sequence, self.rank // settings.sequence
         self.sequence: dist.ProcessGroup | None = None
         self.weights: DeviceMesh | None = None

@@ -40,11 +40,6 @@ def takes_cpu(device: str | None) -> bool:
     return found.type == "cpu"
 
 
-def pick_dtype(name: str | None, device: torch.device) -> str:
-    """A key of `DTYPES`; None chooses the one of `native_dtype`."""
-    return native_dtype(device)[0] if name is None else name
-
-
 def native_dtype(device: torch.device) -> tuple[str, str]:
     """The key of `DTYPES` in which this device runs the networks best, and why."""
     if device.type == "cpu":

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from seedvr2.restore.progress import clock, tracked
+from seedvr2.restore.progress import tracked
 
 Item = TypeVar("Item")
 EVERY = 1.0  # seconds between progress events for programs
@@ -75,8 +75,3 @@ class Events:
     def _send(self, event: str, **facts: object) -> None:
         who = {} if self.rank is None else {"rank": self.rank}
         print(json.dumps({"event": event, "time": round(time.time(), 3), **who, **facts}), flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    return clock(seconds)

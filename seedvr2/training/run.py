@@ -14,7 +14,7 @@ from seedvr2.io.files import whole
 class Run:
     """Settings of a training run.
 
-    dir: its folder. seed: of everything random. weights: what to start from (see `training.weights.Catalogue`).
+    dir: its folder. seed: of everything random. weights: what to start from (see `training.catalogue.Catalogue`).
     device: auto, cpu or cuda. precision: fp32 or bf16 (autocast); auto is bf16 on CUDA. threads: CPU threads, null for
     all cores. keep: newest checkpoints of a stage that stay. archive_every: checkpoints of multiples of this step stay
     for ever, 0 for none.

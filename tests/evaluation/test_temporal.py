@@ -73,11 +73,11 @@ def test_lq_consistency_falls_with_invented_detail_that_survives_the_reduction()
     assert value(lq_consistency(Settings()), lq[:, ::2, ::2], lq=lq) is None  # smaller than its LQ
 
 
-def test_the_profile_shows_the_row_of_every_frame_and_has_no_score():
-    clip = frames()
-    for row, profile in ((16, TemporalProfile()), (5, TemporalProfile(row=5))):
-        assert value(profile, clip) is None
-        assert np.array_equal(profile.picture(), clip[:, row])
+def test_the_profile_shows_the_middle_row_of_every_frame():
+    clip, profile = frames(), TemporalProfile()
+    for frame in clip:
+        profile.add(frame)
+    assert np.array_equal(profile.picture(), clip[:, 16])
 
 
 def test_a_metric_forgets_the_clip_before():

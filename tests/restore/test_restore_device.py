@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from seedvr2.errors import UserError
 from seedvr2.restore import device as device_module
 from seedvr2.restore import loading
-from seedvr2.restore.device import computes, forget_peak, native_dtype, peak_memory, pick_device, pick_dtype
+from seedvr2.restore.device import computes, forget_peak, native_dtype, peak_memory, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.shot import ShotRestorer
 
@@ -20,8 +20,7 @@ PACKAGE = Path(device_module.__file__).parents[1]
 @pytest.mark.parametrize("is_native", [True, False])
 def test_half_precision_is_the_default_of_a_cpu_that_multiplies_it(monkeypatch, is_native):
     monkeypatch.setattr(device_module, "multiplies_bfloat16", lambda: is_native)
-    assert pick_dtype(None, torch.device("cpu")) == ("bf16" if is_native else "fp32")
-    assert pick_dtype("fp16", torch.device("cpu")) == "fp16"
+    assert native_dtype(torch.device("cpu"))[0] == ("bf16" if is_native else "fp32")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def table(plan: Plan, tried: Sequence[Plan], rates: Rates) -> list[str]:
     total = f"{write_memory(plan.needed)} of {write_memory(plan.task.budget)} on {plan.task.device}"
     lines.append(f"{'at most':10}{total}, about {_told(sum(times.values()), plan)}")
     lines.append(f"settings: {plan.settings.describe()}")
-    lines += [f"because {why}" for why in reasons(plan, tried)]
+    lines += [f"because {other.settings.describe()} would take {write_memory(other.needed)}" for other in tried]
     return lines
 
 
@@ -63,11 +63,6 @@ def line(plan: Plan, rates: Rates) -> str:
     if plan.settings.window != usual:
         told += f"; {frames_of(usual)} frames in a window do not fit, so results differ"
     return told
-
-
-def reasons(plan: Plan, tried: Sequence[Plan]) -> list[str]:
-    """Why the settings are not the fastest ones."""
-    return [f"{other.settings.describe()} would take {write_memory(other.needed)}" for other in tried]
 
 
 def _told(time: float, plan: Plan) -> str:

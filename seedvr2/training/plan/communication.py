@@ -6,7 +6,7 @@ from torch import nn
 
 from seedvr2.objectives.workload import Pass
 from seedvr2.parallel.mesh import Parallelism
-from seedvr2.training.plan.costs import Costs, Load, head_width
+from seedvr2.training.plan.costs import Load, head_width
 from seedvr2.training.plan.gpu import Gpu
 from seedvr2.training.plan.memory import GRADIENT, HALF, MASTER, parameters, spread
 
@@ -38,7 +38,6 @@ class Traffic(NamedTuple):
 def of_pass(
     network: nn.Module,
     call: Pass,
-    costs: Costs,
     load: Load,
     *,
     recompute: str,

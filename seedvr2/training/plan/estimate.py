@@ -58,7 +58,7 @@ def estimate(planned: Outline, shape, parallel: Parallelism, world: int, gpu: Gp
             else:
                 load = Load((grid,) * (mine * call.samples), planned.text, parallel.sequence, dtype)
                 costs = trunk_costs(network, load, call.grad)
-                sent = of_pass(network, call, costs, load, recompute=recompute, shard=shard, half=half)
+                sent = of_pass(network, call, load, recompute=recompute, shard=shard, half=half)
                 traffic += sent.times(accumulate)
             passes.append((call, costs))
             forward += costs.forward * call.times * accumulate

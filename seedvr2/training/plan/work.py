@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from seedvr2.models.windows import Size
 from seedvr2.training.plan.costs import Load, trunk_costs
-from seedvr2.training.plan.outline import outline
+from seedvr2.training.plan.outline import describes_itself, outline
 from seedvr2.training.stage import Stage
 
 
@@ -15,7 +15,7 @@ def clip_flops(stage: Stage) -> Callable[[Size], float] | None:
     What is computed again to save memory does not count, nor does encoding. None for stages that train on pixels, or
     whose objective does not tell its workload.
     """
-    if not hasattr(getattr(stage.objective, "func", stage.objective), "workload"):
+    if not describes_itself(stage):
         return None
     planned = outline(stage)
     if planned.workload.pixels:
