@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-GRACE = 2.0  # seconds that a process without a word leaves to the one that speaks
+GRACE = 2.0  # seconds that processes stay, so that the one that speaks is heard before the launcher ends it
 
 
 class UserError(ValueError):

@@ -75,7 +75,7 @@ def geometry(
     target = crop[2:] if lq_size is None else tuple(scale * side for side in lq_size)
     note = ""
     if crop is None and largest is not None and min(target) > largest:
-        target = tuple(_even(Fraction(side * largest, min(target))) for side in target)
+        target = reduced(target, largest)
         note = f"x{scale} would have more than {largest} lines, so the output is {target[1]}x{target[0]}"
     if crop is not None and crop[2:] != target:
         other = "native" if gt == "720p" else "720p"

@@ -161,14 +161,14 @@ def collected(
 
 
 def choose_metrics(
-    asked: Sequence[str] | None, terms_of: Mapping[str, Sequence[str]], entries: Sequence[Entry], settings: Any
+    asked: Sequence[str] | None, tables: Mapping[str, Sequence[str]], entries: Sequence[Entry], settings: Settings
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The metrics of a run, and for each one left out why; asked: those that must not be left out, None for all of the
     tables of the set. Raises UserError for a metric that was asked for and cannot be had.
     """
     if asked is not None and not all(asked):
         raise UserError(f"--metrics {','.join(asked)} has an empty name; give names from {', '.join(METRICS)}")
-    names = list(dict.fromkeys(asked or [name for table in terms_of.values() for name in table]))
+    names = list(dict.fromkeys(asked or [name for table in tables.values() for name in table]))
     skipped = {}
     if not any(entry.gt for entry in entries):
         for name in [name for name in names if name in METRICS and _needs(name, settings) == "gt"]:
@@ -189,7 +189,7 @@ def hardware() -> dict[str, Any]:
     return {"machine": platform.machine(), "cores": os.cpu_count() or 0, **gpu}
 
 
-def _needs(name: str, settings: Any) -> str:
+def _needs(name: str, settings: Settings) -> str:
     usable, _ = make_metrics([name], settings)
     return usable[0].facts.needs if usable else ""
 

@@ -1,7 +1,7 @@
 """What an output is made of: codec, depth, pixel format, options and colour tags, or one sentence why not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from seedvr2.errors import UserError
@@ -41,7 +41,7 @@ class Encoding:
     pixel_format: str
     options: Mapping[str, str]
     colors: Colors
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     is_folder: bool = False
 
     @property

@@ -1,7 +1,7 @@
 """What one training step of an objective computes: networks, passes and updates, for planning without running."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from seedvr2.objectives.objective import Recipe
@@ -43,5 +43,5 @@ class Workload:
     updates: Mapping[str, Sequence[Pass]]
     prompts: Recipe | None = None
     pixels: bool = False
-    borrowed: Sequence[str] = field(default=())
-    left_out: Sequence[str] = field(default=())  # parts too small to be priced, by name
+    borrowed: Sequence[str] = ()
+    left_out: Sequence[str] = ()  # parts too small to be priced, by name

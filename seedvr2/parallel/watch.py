@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import torch.distributed as dist
 
+from seedvr2.errors import GRACE
 from seedvr2.parallel.runtime import Runtime
-
-GRACE = 2.0  # seconds that other ranks stay, so that the one that speaks is heard before the launcher ends it
 
 
 class Beat(NamedTuple):

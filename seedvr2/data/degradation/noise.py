@@ -13,7 +13,6 @@ from seedvr2.data.degradation.poisson import photons_at_white, poisson_noise
 from seedvr2.errors import UserError
 
 KINDS = ("gaussian", "poisson")
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 class Noise:

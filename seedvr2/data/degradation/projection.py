@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from seedvr2.data.degradation.draw import Draw, span_of
-from seedvr2.data.degradation.noise import LUMA
+from seedvr2.data.degradation.tensors import LUMA
 
 CALM = 0.7  # share of a frame's displacement that the next one keeps
 
@@ -83,7 +83,7 @@ class Fading:
         black, white, warmth = (draw.uniform(span) for span in (self.black, self.white, self.warmth))
         levels = {"black": black, "white": white, "warmth": warmth}
         draw.record.append({"op": "fading", "saturation": saturation, **levels})
-        luma = (clip @ LUMA)[..., None]
+        luma = (clip @ np.float32(LUMA))[..., None]
         faded = luma + np.float32(saturation) * (clip - luma)
         tint = np.array([1 + warmth, 1, 1 - warmth], np.float32)
         return (np.float32(black) + np.float32(white - black) * faded) * tint
