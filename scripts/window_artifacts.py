@@ -50,7 +50,6 @@ WINDOWS = {  # experiment of the adversarial stage, and changes of the configura
         "ablation/fixed_window",
         (
             "window@model.trunk.window=fixed",
-            "~model.trunk.window.area",
             f"model.trunk.window.extent=[{FIXED},{FIXED}]",
         ),
     ),

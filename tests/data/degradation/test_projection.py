@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from seedvr2.data.degradation.draw import Draw
-from seedvr2.data.degradation.noise import LUMA
 from seedvr2.data.degradation.projection import CALM, Fading, Flicker, GateWeave
+from seedvr2.data.degradation.tensors import LUMA
 
 
 def applied(operation, clip, seed=0):
@@ -70,7 +70,7 @@ def test_fading_keeps_the_share_of_colour_that_it_says(left):
     clip = np.random.default_rng(0).random((2, 4, 5, 3), dtype=np.float32)
     plain = {"black": (0, 0), "white": (1, 1), "warmth": (0, 0)}
     out, entry = applied(Fading(gray=0, saturation=(left, left), **plain), clip)
-    luma = (clip @ LUMA)[..., None]
+    luma = (clip @ np.float32(LUMA))[..., None]
     assert np.allclose(out - luma, left * (clip - luma), atol=1e-6)
     assert entry["saturation"] == left
 
