@@ -12,6 +12,7 @@ from seedvr2.errors import UserError
 from seedvr2.evaluation.benchmark import Bench, Entry, listed
 from seedvr2.evaluation.footage import Footage, clips_in, first_number, measure
 from seedvr2.evaluation.protocol import Protocol, geometry_of
+from seedvr2.io.natural_order import numbered_frames
 
 
 class Matched(NamedTuple):
@@ -31,10 +32,10 @@ def match(entries: Sequence[Entry], pred: Path, *, bench: Bench, protocol: Proto
     pred = Path(pred)
     if not pred.is_dir():
         raise UserError(f"--pred {pred} is not a folder; give one with an output per clip, named like the clip")
-    outputs = clips_in(pred)
+    names = {entry.name for entry in entries}
+    outputs = _outputs(pred, names)
     if not outputs:
         raise UserError(f"--pred {pred} holds no video, image or folder of frames; check the path")
-    names = {entry.name for entry in entries}
     missing = [entry.name for entry in entries if entry.name not in outputs]
     extra = [name for name in outputs if name not in names]
     problems = [f"missing clips: {listed(missing)}"] if missing else []
@@ -56,6 +57,15 @@ def match(entries: Sequence[Entry], pred: Path, *, bench: Bench, protocol: Proto
             paths[entry.name] = outputs[entry.name]
             notes += [f"{entry.name}: {note}" for note in (*footage.notes, *_numbering(entry, outputs[entry.name]))]
     return Matched(paths, problems, notes)
+
+
+def _outputs(pred: Path, names: Iterable[str]) -> dict[str, Path]:
+    found = clips_in(pred)
+    for name in names:  # a folder called like a clip is that clip, whatever its frames are called beside numbers
+        folder = pred / name
+        if name not in found and folder.is_dir() and numbered_frames(folder):
+            found = {other: path for other, path in found.items() if not other.startswith(f"{name}/")} | {name: folder}
+    return found
 
 
 def _differences(entry: Entry, footage: Footage, target: tuple[int, int]) -> list[str]:

@@ -41,6 +41,15 @@ def test_complete_outputs_match_in_any_order_and_kind(data, tmp_path):
     assert match(entries[::-1], tmp_path, bench=bench).paths == paths
 
 
+def test_folders_of_clips_may_hold_frames_of_other_names(data, tmp_path):
+    for folder in outputs(tmp_path).iterdir():
+        for number, file in enumerate(sorted(folder.iterdir())):
+            file.rename(file.with_name(f"{number:08}_out{file.suffix}"))
+    paths, problems, _ = matched(data, tmp_path)
+    assert problems == []
+    assert paths == {name: tmp_path / name for name in CLIPS}
+
+
 def test_missing_and_extra_clips_are_problems(data, tmp_path):
     paths, problems, _ = matched(data, outputs(tmp_path, ("000", "002", "thumbnail")))
     assert list(paths) == ["000", "002"]
