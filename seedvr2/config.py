@@ -146,7 +146,8 @@ def check_arguments(target: Callable, arguments: Mapping, where: str, *, complet
             advice = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(parameters)}"
             raise UserError(f"{where} has an unknown key {key!r} for {target.__qualname__}: {advice}")
         annotation = parameters[key].annotation
-        if isinstance(value, bool | int | float | str) and not _fits(value, annotation):
+        is_checked = isinstance(value, bool | int | float | str) or typing.get_origin(annotation) is typing.Literal
+        if is_checked and not _fits(value, annotation):
             raise UserError(f"{where}.{key} is {value!r}: use {_wording(annotation)}")
     needed = [
         n for n, p in parameters.items() if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)

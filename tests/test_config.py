@@ -154,6 +154,7 @@ def test_misspelt_names_of_parts_are_named_before_anything_runs(place, right, wr
         ("data.shapes.0.frames=five", "frames is 'five': use a whole number"),
         ("data.shapes=3", "data.shapes is 3"),
         ("parallel.timeout=abc", "parallel.timeout is 'abc'"),
+        ("parallel.sync=null", "parallel.sync is None: use one of"),
         ("track.every=true", "track.every is True: use a whole number"),
         ("model.trunk.layers=1.5", "trunk.layers is 1.5: use a whole number"),
         ("stages.vae.objective.kl=x", "objective.kl is 'x': use a number"),
