@@ -51,7 +51,8 @@ class Autoencoding:
     start: what a fresh VAE does at first (see `models/vae/start.py`); no effect on weights from a file. learns: the
     whole VAE, or only the decoder of an existing one, so that its latents and their scale stay what they are.
     restored: recipe of `RestoredLatents`, so that a decoder also learns to show what a generator makes, or None.
-    perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
+    degraded: share of the other clips that are degraded ones, to be reconstructed as they are, since an encoder meets
+    those at inference. perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
     adversarial_start: share of the stage after which the adversarial loss joins.
     """
 
@@ -69,6 +70,7 @@ class Autoencoding:
         start: Literal["codec", "random"] = "codec",
         learns: Literal["all", "decoder"] = "all",
         restored: Callable[..., RestoredLatents] | None = None,
+        degraded: float = 0.0,
         kl: float = 1e-4,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 1.0,
@@ -77,6 +79,8 @@ class Autoencoding:
         adversarial_weight: float = 0.5,
         adversarial_start: float = 0.8,
     ):
+        if not 0 <= degraded <= 1:
+            raise UserError(f"degraded is {degraded}: give the share of clips, from 0 to 1")
         if restored and learns != "decoder":
             raise UserError("restored latents are for a decoder that learns alone: set learns: decoder")
         self.recipe = vae
@@ -88,6 +92,7 @@ class Autoencoding:
         self.vae = build("vae", vae, path, start=start_as_codec if start == "codec" else None)
         if learns == "decoder":
             self.vae.encoder.requires_grad_(False)
+        self.degraded = degraded
         self.restored = restored(build=build, weights=weights, scale=self.scale) if restored else None
         self.critic_start = round(adversarial_start * iterations)
         shared = {"schedule": schedule, "max_norm": max_norm}
@@ -131,11 +136,23 @@ class Autoencoding:
         d = self.judge.update(batches, self.critic_loss)
         return logs | {f"critic/{name}": value for name, value in d.items()}
 
+    def shown(self, batch: Batch) -> Batch:
+        """The batch with what is to be reconstructed as its clean clips."""
+        if not self.degraded:
+            return batch
+        if not batch.lq:
+            raise UserError("degraded clips are to be reconstructed too: set degraded: true in the stage's feed")
+        restored = self.restored.chosen(batch) if self.restored else [False] * len(batch.hq)
+        degraded = [draw < self.degraded for draw in batch.uniform("degraded")]
+        places = zip(batch.hq, batch.lq, degraded, restored, strict=True)
+        return batch._replace(hq=[lq if wanted and not other else hq for hq, lq, wanted, other in places])
+
     def reconstruct(self, batch: Batch, purpose: str) -> tuple[Tensor, Tensor, object]:
         """Clips (B, 3, T, H, W), their reconstruction from a sampled posterior, and the posterior.
 
         Those of degraded clips are reconstructed from the restored latent.
         """
+        batch = self.shown(batch)
         sources = self.restored.sources(batch) if self.restored else batch.hq
         posterior = self.vae.encode(torch.stack(sources).transpose(1, 2))
         noise = [draws.normal(purpose, posterior.mean[0]) for draws in batch.draws]

@@ -64,6 +64,22 @@ def test_a_share_of_the_clips_is_decoded_from_restored_latents_and_the_others_fr
             assert torch.allclose(made[place], objective.vae.decode(latent[None])[0], atol=1e-4)
 
 
+def test_a_share_of_the_others_is_degraded_and_reconstructed_as_it_is(make):
+    objective, batch = make(degraded=0.5), clips(24)
+    restored = objective.restored.chosen(batch)
+    shown = objective.shown(batch).hq
+    for place, clip in enumerate(shown):
+        assert clip is batch.hq[place] or (clip is batch.lq[place] and not restored[place])
+    degraded = sum(clip is lq for clip, lq in zip(shown, batch.lq, strict=True))
+    assert 0 < degraded < len(shown) - sum(restored)
+    with torch.no_grad():
+        target, made, _ = objective.reconstruct(batch, "posterior")
+        place = next(place for place, clip in enumerate(shown) if clip is batch.lq[place])
+        assert torch.equal(target[place], batch.lq[place].transpose(0, 1))
+        latent = encoded(objective, batch.lq)[place]
+        assert torch.allclose(made[place], objective.vae.decode(latent[None])[0], atol=1e-4)
+
+
 def test_the_generator_gets_scaled_latents_at_the_last_timestep_and_takes_one_step(make):
     objective, batch = make(share=1.0), clips(1, frames=5)
     latent = torch.randn(16, 2, 2, 2, generator=torch.Generator().manual_seed(1))
@@ -120,3 +136,7 @@ def test_what_cannot_work_is_refused(make):
         make(share=0)
     with pytest.raises(UserError, match="learns: decoder"):
         make(learns="all")
+    with pytest.raises(UserError, match="degraded is 2"):
+        make(degraded=2)
+    with pytest.raises(UserError, match="degraded: true"):
+        make(restored=None, degraded=0.5).step([clips()._replace(lq=[])])

@@ -2,11 +2,11 @@
 
 Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of
 every frame. Here residual branches are silent; each down-sampling is a 2 x 2 Haar transform that keeps the lowest
-frequencies it has channels for, each up-sampling its inverse. A latent holds the newest of its four frames; the others
-are linear interpolations between latents, and where there are channels enough, three hold by how much the mean luma of
-each patch of 8 x 8 pixels differs from that, and six more its slopes, without which everything that moves would cross-
-fade. Before the two output norms every signal stands beside its negative and large constants, which makes norm and
-SiLU nearly linear.
+frequencies it has channels for, each up-sampling its inverse, with soft edges between pixels that no detail is left to
+tell apart. A latent holds the newest of its four frames; the others are linear interpolations between latents, and
+where there are channels enough, three hold by how much the mean luma of each patch of 8 x 8 pixels differs from that,
+and six more its slopes, without which everything that moves would cross-fade. Before the two output norms every signal
+stands beside its negative and large constants, which makes norm and SiLU nearly linear.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ _MOTION_BANDS = (3, 1)  # per frame, the most that fit: the mean of the differen
 _LEAST = 12  # signals that a still picture needs before motion gets its own
 _NOISE = 0.02  # of usual random weights, to break ties
 _LOGVAR = -6.0
+_SMOOTH = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16  # after repetition: bilinear
+_SOFT = torch.outer(*[torch.tensor([0.15, 0.7, 0.15])] * 2)  # the best of such kernels on photographs
 
 Path = tuple[int, ...]  # colour, then the band at each halving
 
@@ -85,6 +87,7 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     for level, block in zip((3, 2, 1), decoder.up_blocks[:3], strict=True):
         targets = picture.plus if level == 1 else range(len(paths[level - 1]))
         _synthesise(block.upsamplers[0].upscale_conv, paths[level], paths[level - 1], targets)
+        _soften(block.upsamplers[0].conv, paths[level - 1], paths[3], targets)
     if bands:
         _synthesise_motion(decoder, paths, range(len(still), len(gains)))
     spread = decoder.up_blocks[2].upsamplers[0].conv
@@ -194,6 +197,14 @@ def _synthesise(conv: nn.Conv3d, fine: list[Path], coarse: list[Path], outputs: 
                 weight[:, :, :, output, source] = _BANDS[child[-1]][:, :, None]
 
 
+def _soften(conv: nn.Conv3d, coarse: list[Path], kept: list[Path], outputs: Sequence[int]) -> None:
+    """Let the convolution behind an upscaling mix neighbours in means of which the latents keep no detail to add."""
+    for output, path in zip(outputs, coarse, strict=True):
+        has_detail = any(other[: len(path)] == path and other[len(path)] for other in kept)
+        if not any(path[1:]) and not has_detail:
+            conv.weight[output, output] = conv.weight[output, output, :, 1:2, 1:2] * _SOFT
+
+
 def _analyse_motion(encoder: Encoder, paths: list[list[Path]], outputs: Sequence[int]) -> None:
     """Make outputs of the last down-sampling the deviations of frames 4k - 3, 4k - 2 and 4k - 1 of latent k.
 
@@ -229,10 +240,8 @@ def _synthesise_motion(decoder: Decoder, paths: list[list[Path]], sources: Seque
     first[:, 0, odd, before] = first[:, 1, odd, after] = signs
     first[:, 0, even, middle] = signs
     second[:, 0, odd, odd] = 1
-    smooth = torch.tensor([1.0, 2.0, 1.0])
-    smooth = torch.outer(smooth, smooth) / 16  # after repetition: bilinear
-    own = smooth if bands == 1 else F.pad(torch.ones(1, 1), (1, 1, 1, 1))  # means alone need smoothing over patches
-    for up, added, levels, kernel in zip(ups, (even, odd), (paths[2], paths[1]), (own, smooth), strict=True):
+    own = _SMOOTH if bands == 1 else F.pad(torch.ones(1, 1), (1, 1, 1, 1))  # means alone need smoothing over patches
+    for up, added, levels, kernel in zip(ups, (even, odd), (paths[2], paths[1]), (own, _SMOOTH), strict=True):
         up.conv.weight[levels.index((0,) * len(levels[0])), added, -1] = kernel
     ups[0].conv.weight[odd] = 0
     ups[0].conv.weight[odd, odd, -1] = own
