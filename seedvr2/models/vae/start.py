@@ -39,7 +39,7 @@ _LEAST = 12  # signals that a still picture needs before motion gets its own
 _NOISE = 0.02  # of usual random weights, to break ties
 _LOGVAR = -6.0
 _SMOOTH = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]) / 16  # after repetition: bilinear
-_SOFT = torch.outer(*[torch.tensor([0.15, 0.7, 0.15])] * 2)  # the best of such kernels on photographs
+_SOFT = torch.outer(*[torch.tensor([0.15, 0.7, 0.15])] * 2)  # of such kernels about the best on photographs
 
 Path = tuple[int, ...]  # colour, then the band at each halving
 
