@@ -56,8 +56,9 @@ def fit_codec(given: Sequence[Path], latents: int, room: Sequence[int]) -> Linea
     analysis = _components(scales[2][:, [names[2].index(path) for path in given]], given, latents)
     known = F.conv2d(scales[2][:, [names[2].index(path) for path in given]], analysis, stride=2)
     codec = LinearCodec(analysis, known.std(dim=(0, 2, 3)), [], [])
-    for halvings, limit in zip((3, 2, 1, 0), (*room, 3), strict=True):
-        wanted = lowest(names[halvings], limit)
+    for halvings, limit, finer in zip((3, 2, 1, 0), (*room, 3), (*room[1:], 3, 0), strict=True):
+        useful = set(lowest(names[halvings - 1], finer)) if halvings else {()}
+        wanted = lowest([path for path in names[halvings] if path[:-1] in useful], limit)
         target = scales[halvings][:, [names[halvings].index(path) for path in wanted]]
         kernel = _regression(known, target, draws)
         codec.signals.append(wanted)

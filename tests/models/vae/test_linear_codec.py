@@ -68,10 +68,13 @@ def test_latents_of_noise_have_the_told_deviations(scales):
     assert torch.allclose(latents.std(dim=(0, 2, 3))[1:], codec.deviations[1:], rtol=0.15)  # the mean hardly repeats
 
 
-def test_less_room_is_used_up(scales):
+@pytest.mark.parametrize("room", [[12, 6, 3], [48, 6, 3]])
+def test_less_room_is_used_up_and_respected(scales, room):
     given = lowest(names(2), 6)
-    codec = fit_codec(given, 9, [12, 6, 3])
-    assert [len(paths) for paths in codec.signals] == [12, 6, 3, 3]
+    codec = fit_codec(given, 9, room)
+    assert [len(paths) for paths in codec.signals] == [min(room[0], 24), *room[1:], 3]
+    for paths, limit in zip(codec.signals[:3], (*room[1:], 3), strict=True):
+        assert len({path[:-1] for path in paths}) <= limit
     assert decoded(codec, scales, given).shape == scales[0].shape
 
 
