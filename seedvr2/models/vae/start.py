@@ -22,8 +22,9 @@ from seedvr2.models.vae.encoder import Encoder
 from seedvr2.models.vae.linear_codec import (
     BANDS,
     COLOURS,
-    SHARES,
+    ENERGIES,
     Path,
+    all_paths,
     fit_changes,
     fit_codec,
     halved,
@@ -59,20 +60,20 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     """
     encoder, decoder = vae.encoder, vae.decoder
     widths = [block.resnets[-1].conv2.out_channels for block in encoder.down_blocks]
-    colours = [(colour,) for colour in range(3)]
-    half = lowest(halved(colours), widths[0] * 3 // 4)
+    colours = all_paths(0)
+    half = lowest(halved(colours), min(widths[:2]) * 3 // 4)
     quarter = lowest(halved(half), min(widths[1:3]) * 3 // 4)
     final = _places(encoder.conv_norm_out, min(vae.latent_channels, 4 * len(quarter)), min(widths[2:]))
-    picture = _places(decoder.conv_norm_out, 3, widths[0])
+    picture = _places(decoder.conv_norm_out, 3, min(widths[:2]))
     bands = next((n for n in _MOTION_BANDS if len(final.plus) >= _LEAST + _MOTIONS * n), 0)
     motions = _MOTIONS * bands
     still = len(final.plus) - motions
-    room = [min(widths[3] * 3 // 4, widths[3] - motions, _CARRIED), min(widths[2:]) * 3 // 4, min(widths[1:3]) * 3 // 4]
-    codec = fit_codec(quarter, still, room)
+    room = min(widths[3] * 3 // 4, _CARRIED), min(widths[2:]) * 3 // 4, min(widths[1:3]) * 3 // 4
+    codec = fit_codec(tuple(quarter), still, room)
     _silence(vae, generator)
     # Encoder: colours, two Haar levels, principal components, then gains.
     downs = [block.downsamplers[0].conv for block in encoder.down_blocks[:3]]
-    _centre(encoder.conv_in, COLOURS * SHARES[:, None], range(3), range(3))
+    _centre(encoder.conv_in, COLOURS / ENERGIES[:, None], range(3), range(3))
     _analyse(downs[0], colours, half)
     _analyse(downs[1], half, quarter)
     _pick(downs[2], codec.analysis, final.plus[:still])
@@ -85,7 +86,7 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
         _set_constants(shortcut, final.constants, first=shortcut.in_channels)
     _linear_output(encoder.conv_norm_out, encoder.conv_out, final, gains.diag())
     encoder.conv_out.bias[vae.latent_channels :] = _LOGVAR
-    # Decoder: bands of finer and finer scales.
+    # Decoder: predictions of the bands of finer and finer scales.
     carried = len(codec.signals[0])
     _predict(decoder.conv_in, codec.kernels[0] / gains[:still, None, None], range(carried), range(still))
     _centre(decoder.conv_in, (1 / gains[still:]).diag(), range(carried, carried + motions), range(still, len(gains)))
@@ -112,7 +113,8 @@ def _places(norm: FrameNorm, signals: int, usable: int) -> Places:
     room = groups * ((size - 2) // 2)
     if room < min(signals, 3):
         raise UserError(
-            f"a VAE with {size} channels per norm group cannot start as a codec: use fewer groups, or start: random"
+            f"a VAE with {usable} channels for signals in norm groups of {size} cannot start as a codec: "
+            "use wider layers, other groups, or start: random"
         )
     signals = min(signals, room)
     plus = [group * size + 2 * slot for slot in range((size - 2) // 2) for group in range(groups)][:signals]
@@ -155,12 +157,16 @@ def _shortcuts(block: nn.Module) -> list[nn.Conv3d]:
     return [resnet.conv_shortcut for resnet in block.resnets if isinstance(resnet.conv_shortcut, nn.Conv3d)]
 
 
+def _clear(conv: nn.Conv3d, outputs: Sequence[int] | Tensor) -> None:
+    conv.weight[outputs] = 0
+    conv.bias[outputs] = 0
+
+
 def _centre(conv: nn.Conv3d, matrix: Tensor, outputs: Sequence[int], inputs: Sequence[int]) -> None:
     """Replace the newest frame's centre tap between some channels by a matrix (outputs, inputs)."""
     row, column = conv.kernel_size[1] // 2, conv.kernel_size[2] // 2
     outputs, inputs = (torch.tensor(places, dtype=torch.long) for places in (outputs, inputs))
-    conv.weight[outputs] = 0
-    conv.bias[outputs] = 0
+    _clear(conv, outputs)
     conv.weight[outputs[:, None], inputs, -1, row, column] = matrix
 
 
@@ -182,8 +188,7 @@ def _analyse(conv: nn.Conv3d, coarse: Sequence[Path], fine: Sequence[Path]) -> N
 
 def _pick(conv: nn.Conv3d, filters: Tensor, outputs: Sequence[int]) -> None:
     """Let outputs of a down-sampling convolution be filters (outputs, inputs, 2, 2) of the newest frame."""
-    conv.weight[outputs] = 0
-    conv.bias[outputs] = 0
+    _clear(conv, outputs)
     conv.weight[outputs, : filters.shape[1], -1, :2, :2] = filters
 
 
@@ -204,10 +209,9 @@ def _synthesise(conv: nn.Conv3d, fine: Sequence[Path], coarse: Sequence[Path], o
 
 
 def _predict(conv: nn.Conv3d, kernel: Tensor, outputs: Sequence[int], inputs: Sequence[int]) -> None:
-    """Let outputs of a convolution be a 3 x 3 kernel (outputs, inputs, 3, 3) of inputs; over time it stays as it is."""
+    """Let outputs of a convolution be a kernel (outputs, inputs, 3, 3) of inputs, over time what `_silence` made."""
     over_time = conv.weight[0, 0, :, 1, 1].clone()
-    conv.weight[outputs] = 0
-    conv.bias[outputs] = 0
+    _clear(conv, outputs)
     conv.weight[torch.tensor(outputs)[:, None], torch.tensor(inputs)] = kernel[:, :, None] * over_time[:, None, None]
 
 
@@ -223,8 +227,7 @@ def _analyse_motion(encoder: Encoder, half: Sequence[Path], quarter: Sequence[Pa
     first, last = (encoder.down_blocks[level].downsamplers[0].conv for level in (1, 2))
     luma, odd = [paths.index((0,) * len(paths[0])) for paths in (half, quarter)], len(quarter)
     for conv, added in ((first, [odd]), (last, outputs)):
-        conv.weight[added] = 0
-        conv.bias[added] = 0
+        _clear(conv, added)
     first.weight[odd, luma[0], :, :2, :2] = between * bands[0]
     last.weight[middle, luma[1], :, :2, :2] = between * bands[:, None]
     last.weight[before, odd, -2, :2, :2] = last.weight[after, odd, -1, :2, :2] = bands
@@ -246,7 +249,7 @@ def _synthesise_motion(decoder: Decoder, quarter: Sequence[Path], half: Sequence
     first[:, 0, odd, before] = first[:, 1, odd, after] = signs
     first[:, 0, even, middle] = signs
     second[:, 0, odd, odd] = 1
-    kernels = fit_changes(quarter, half, bands)
+    kernels = fit_changes(tuple(quarter), tuple(half), bands)
     for up, added, kernel in zip(ups, (even, odd), kernels, strict=True):
         up.conv.weight[: len(kernel), added, -1] = kernel[:, 0]
     ups[0].conv.weight[odd] = 0
