@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SEGMENT, SEEK_HEAD, SEEK, SEEK_ID, SEEK_POSITION = 0x18538067, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
+EBML = b"\x1a\x45\xdf\xa3"  # what every file begins with
 INFO, TRACKS, ENTRY, VIDEO = 0x1549A966, 0x1654AE6B, 0xAE, 0xE0
 PIXEL_WIDTH, PIXEL_HEIGHT, DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0xB0, 0xBA, 0x54B0, 0x54BA, 0x54B2
 TRACK_NUMBER, CODEC_DELAY = 0xD7, 0x56AA
@@ -43,6 +44,16 @@ def amend(path: Path, sample_aspect: Fraction, delays: Mapping[int, Fraction]) -
         file.seek(start)
         file.write(header)
     return True
+
+
+def has_codec_delay(header: bytes) -> bool:
+    """Whether a track of a header (of any container) says itself what of its sound only starts the decoder."""
+    if not header.startswith(EBML):
+        return False
+    parts = _children(header, 0, len(header))
+    for kind in (SEGMENT, TRACKS, ENTRY):
+        parts = [child for e in parts if e.kind == kind for child in _children(header, e.body, e.end)]
+    return any(element.kind == CODEC_DELAY for element in parts)
 
 
 def _changed(data: bytes, sample_aspect: Fraction, delays: Mapping[int, Fraction]) -> tuple[int, bytes] | None:

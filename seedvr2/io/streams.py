@@ -15,10 +15,11 @@ from av.subtitles.stream import SubtitleStream
 from seedvr2.errors import UserError
 from seedvr2.io.clock import begins_anew
 from seedvr2.io.codecs import PICTURE_SUFFIXES
+from seedvr2.io.matroska import has_codec_delay
 from seedvr2.io.reader import main_stream, open_container
 from seedvr2.io.sound import SoundEncoder, name_of_encoder
 from seedvr2.io.subtitles import TEXT_CODECS, TextTrack
-from seedvr2.io.tracks import DELAY, CopiedTrack, Track, copied_stream, exact, header
+from seedvr2.io.tracks import CopiedTrack, Track, copied_stream, exact, header
 
 ALL_KINDS = ("audio", "subtitle", "attachment", "data", "video", "chapters", "tags")
 # Tags that tell of the old file, not of the film.
@@ -202,7 +203,7 @@ class StreamCopy:
     def _copies(self, stream: av.stream.Stream) -> bool:
         written = header(self._output.format.name, lambda probe: copied_stream(stream, probe))
         if written is not None:
-            self._add(stream, CopiedTrack(stream, self._output, has_delay=DELAY in written))
+            self._add(stream, CopiedTrack(stream, self._output, has_delay=has_codec_delay(written)))
         return written is not None
 
     def _add(self, template: av.stream.Stream, track: Track) -> None:

@@ -9,7 +9,6 @@ from typing import Protocol
 import av
 
 LONGEST_PRIMING = 1  # seconds
-DELAY = b"\x56\xaa"  # the number of Matroska's element for sound before 0
 # Early versions of PyAV copy every stream as it is; later ones look for an encoder unless told.
 AS_IT_IS = {"opaque": True} if "opaque" in (av.container.OutputContainer.add_stream_from_template.__doc__ or "") else {}
 

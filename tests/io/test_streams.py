@@ -8,8 +8,10 @@ import pytest
 
 from seedvr2.errors import UserError
 from seedvr2.io.clock import FrameClock
+from seedvr2.io.matroska import has_codec_delay
 from seedvr2.io.streams import lasting_tags, source_origin
 from seedvr2.io.subtitles import text_of, written
+from seedvr2.io.tracks import header
 from tests.io.films import encoding_for, film, moving, source_like
 
 SUBTITLES = "1\n00:00:00,200 --> 00:00:00,800\nHello <i>you</i>\n\n2\n00:00:01,000 --> 00:00:01,500\nTwo\nlines ü\n"
@@ -146,6 +148,18 @@ def test_films_from_mp4_arrive_in_matroska(tmp_path):
     sound, kept = (packets_of(path, "audio") for path in (source, tmp_path / "a.mkv"))
     assert [data for _, data in kept] == [data for _, data in sound]
     assert starts(tmp_path / "a.mkv") == starts(source) == [0, 0]  # the priming of AAC lies before 0 in both
+
+
+@pytest.mark.parametrize(("codec", "delayed"), [("libopus", True), ("flac", False)])
+def test_a_codec_delay_is_an_element_and_not_two_bytes_of_something_else(codec, delayed):
+    def add(probe):
+        probe.add_stream(codec, rate=48000).metadata["title"] = "NAME"
+
+    written = header("matroska", add)
+    assert written.count(b"NAME") == 1
+    assert has_codec_delay(written) is delayed
+    assert has_codec_delay(written.replace(b"NAME", b"\x56\xaaME")) is delayed  # as random numbers of tracks may be
+    assert not has_codec_delay(header("mp4", add) + b"\x56\xaa")
 
 
 @pytest.mark.parametrize(
