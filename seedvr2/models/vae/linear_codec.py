@@ -54,10 +54,8 @@ def fit_codec(given: tuple[Path, ...], latents: int, room: tuple[int, int, int])
     Calls of a process share their results, which must not be changed.
     """
     draws = torch.Generator().manual_seed(0)
-    rough, smooth = (
-        _scales(noise(draws, _FALLOFF)),
-        _scales(_ramps() if latents >= _ENOUGH else torch.empty(0, 3, 24, 24)),
-    )
+    rough = pyramid(noise(draws, _FALLOFF))
+    smooth = pyramid(_ramps() if latents >= _ENOUGH else _ramps()[:0])
     before = [select(scales[2], given) for scales in (rough, smooth)]
     analysis = _components(before[0], given, latents)
     known, exact = (F.conv2d(each, analysis, stride=2) for each in before)
@@ -79,7 +77,7 @@ def fit_changes(quarter: tuple[Path, ...], half: tuple[Path, ...], bands: int) -
     `quarter` of that scale, and from what it says of their means, each repeated 2 x 2, to the signals `half`.
     """
     draws = torch.Generator().manual_seed(1)
-    scales = _scales(noise(draws, _FALLOFF_OF_CHANGES))
+    scales = pyramid(noise(draws, _FALLOFF_OF_CHANGES))
     lumas = [(0, 0, 0, band) for band in range(bands)]
     known = merged(select(scales[3], lumas), lumas)
     kernels = []
@@ -136,6 +134,14 @@ def split(x: Tensor) -> Tensor:
     return torch.einsum("bij,nkhiwj->nkbhw", BANDS / 4, patches).flatten(1, 2)
 
 
+def pyramid(planes: Tensor) -> list[Tensor]:
+    """Planes and their bands after 1, 2 and 3 halvings."""
+    scales = [planes]
+    for _ in range(3):
+        scales.append(split(scales[-1]))
+    return scales
+
+
 def merged(bands: Tensor, paths: Sequence[Path]) -> Tensor:
     """Haar synthesis of their parents (n, parents, 2h, 2w) from bands (n, paths, h, w)."""
     coarse = parents(paths)
@@ -161,14 +167,6 @@ def _ramps() -> Tensor:
     ramp = torch.linspace(-1, 1, _SIZE).expand(_SIZE, _SIZE)
     shapes = torch.stack([torch.ones_like(ramp), ramp, ramp.T])
     return torch.einsum("shw,cd->scdhw", shapes, torch.eye(3)).flatten(0, 1)
-
-
-def _scales(planes: Tensor) -> list[Tensor]:
-    """Planes and their bands after 1, 2 and 3 halvings."""
-    scales = [planes]
-    for _ in range(3):
-        scales.append(split(scales[-1]))
-    return scales
 
 
 def _cost(path: Path) -> tuple[float, Path]:

@@ -17,24 +17,17 @@ from seedvr2.models.vae.linear_codec import (
     merged,
     noise,
     parents,
+    pyramid,
     select,
-    split,
 )
 
 GIVEN, ROOM = tuple(lowest(all_paths(2), 18)), (48, 48, 12)
 
 
-def scales_of(planes):
-    scales = [planes]
-    for _ in range(3):
-        scales.append(split(scales[-1]))
-    return scales
-
-
 @pytest.fixture(scope="module")
 def scales():
     """Noise like photographs that no codec was fitted to, and its bands after each of three halvings."""
-    return scales_of(noise(torch.Generator().manual_seed(7), 1.2))
+    return pyramid(noise(torch.Generator().manual_seed(7), 1.2))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +35,7 @@ def drawn():
     """The same of drawn pictures."""
     clips = [ProceduralClips().clip(np.random.default_rng(i), 1, 128, 128)[0] for i in range(8)]
     frames = torch.from_numpy(np.stack(clips)).movedim(-1, 1).float() * 2 - 1
-    return scales_of(torch.einsum("pc,nchw->nphw", COLOURS / ENERGIES[:, None], frames))
+    return pyramid(torch.einsum("pc,nchw->nphw", COLOURS / ENERGIES[:, None], frames))
 
 
 def latents_of(codec, scales, given):
@@ -117,7 +110,7 @@ def test_less_room_is_used_up_and_respected(scales, room):
 
 @pytest.mark.parametrize("bands", [1, 3])
 def test_predicted_changes_beat_repeated_means(bands):
-    scales = scales_of(noise(torch.Generator().manual_seed(8), 0.9))  # changes are rougher than pictures
+    scales = pyramid(noise(torch.Generator().manual_seed(8), 0.9))  # changes are rougher than pictures
     quarter, half = tuple(lowest(all_paths(2), 24)), tuple(lowest(all_paths(1), 12))
     lumas = [(0, 0, 0, band) for band in range(bands)]
     known = merged(select(scales[3], lumas), lumas)
