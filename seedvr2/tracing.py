@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 _stood_for: ContextVar[str] = ContextVar("the kind of device that the meta device stands for", default="meta")
+_counted: ContextVar[int] = ContextVar("how many times what runs counts", default=1)
 
 
 def kind_of(device: torch.device) -> str:
@@ -30,6 +31,23 @@ def standing_for(kind: str) -> Iterator[None]:
         yield
     finally:
         _stood_for.reset(token)
+
+
+def alike(items: range, device: torch.device) -> Iterator[int]:
+    """The items, for a loop whose turns between the first and the last all do the same.
+
+    On the meta device only one of these comes, and counts for all of them; so a turn must not need what another made.
+    """
+    if device.type != "meta" or len(items) <= 3:
+        yield from items
+        return
+    yield items[0]
+    token = _counted.set(_counted.get() * (len(items) - 2))
+    try:
+        yield items[1]
+    finally:
+        _counted.reset(token)
+    yield items[-1]
 
 
 def _batch_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
@@ -59,14 +77,14 @@ class Live(TorchDispatchMode):
         out = _MISSING.get(func, func)(*args, **(kwargs or {}))
         leaves = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if count := flop_registry.get(func._overloadpacket):
-            flops = count(*args, **(kwargs or {}), out_val=out)
+            flops = _counted.get() * count(*args, **(kwargs or {}), out_val=out)
             self.flops += flops
             tensors = [x for x in args if isinstance(x, Tensor) and x.ndim > 1]
             self.layers[(func._overloadpacket.__name__, tuple(tensors[1].shape))] += flops
         elif func.is_view:
             return out
         else:
-            self.moved += sum(x.nbytes for x in (*args, *leaves) if isinstance(x, Tensor))
+            self.moved += _counted.get() * sum(x.nbytes for x in (*args, *leaves) if isinstance(x, Tensor))
         for leaf in leaves:
             if leaf.is_meta:
                 self._add(leaf.untyped_storage())
@@ -122,7 +140,7 @@ class Kernels(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is F.scaled_dot_product_attention:
             query, key, value = (x.shape for x in args[:3])
-            self.attention += 2.0 * query[:-1].numel() * key[-2] * (key[-1] + value[-1])
+            self.attention += _counted.get() * 2.0 * query[:-1].numel() * key[-2] * (key[-1] + value[-1])
             return _FlashAttention.apply(*args)
         if self.gpu and func is F.rms_norm:
             x, _, weight = (*args, None)[:3]

@@ -9,13 +9,13 @@ import torch
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
-from seedvr2.models.vae.inference import LADDER, InferenceVAE
+from seedvr2.models.vae.inference import LADDER, InferenceVAE, layers, norm, strips
 from seedvr2.restore.memory import give_back_at_once, parse_memory, write_memory
 from seedvr2.restore.offload import streamed_bytes
 from seedvr2.restore.plan.choose import Task, choose, predict, ways
 from seedvr2.restore.plan.host import frame_bytes
 from seedvr2.restore.plan.networks import Outline, outline_model
-from seedvr2.restore.plan.prediction import Film
+from seedvr2.restore.plan.prediction import STAGES, Film
 from seedvr2.restore.plan.report import line, seconds, table
 from seedvr2.restore.plan.settings import Settings, busy_chunk, ladder
 from seedvr2.restore.plan.speed import Rates
@@ -192,3 +192,25 @@ def test_tracing_leaves_no_trace(small, generator, codec, prompt):
     rows, latent = torch.randn(2 * 16, 33), torch.randn(1, 4, 4, 16)
     generator(rows, prompt, [(2, 4, 4)], [5], torch.tensor([1000.0]))
     assert not LatentCodec(codec.vae).decode(latent).is_meta
+
+
+def test_turns_that_are_alike_are_planned_as_if_each_were_traced(small, monkeypatch):
+    wanted = task(small, size=(64, 1024), frames=6, device=torch.device("cpu"))
+    settings = wanted.given._replace(tiling=replace(LADDER[0], workspace=1))  # strips of two rows
+    few = predict(wanted, settings)
+    turns = 0
+
+    def every(items, device):
+        nonlocal turns
+        turns = max(turns, len(items))
+        return iter(items)
+
+    for module in (strips, norm, layers):
+        monkeypatch.setattr(module, "alike", every)
+    each = predict(replace(wanted, traces={}), settings)
+    assert turns >= 32
+    assert few.most == each.most
+    assert few.traced.layers == each.traced.layers
+    for stage in STAGES:
+        for short, whole in zip(few.traced.work[stage], each.traced.work[stage], strict=True):
+            assert {kind: pytest.approx(flops, rel=1e-2) for kind, flops in whole.items()} == dict(short)

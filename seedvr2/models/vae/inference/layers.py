@@ -18,6 +18,7 @@ from seedvr2.models.vae.encoder import DownBlock
 from seedvr2.models.vae.inference.norm import Source
 from seedvr2.models.vae.inference.strips import Reach, Run, causal, convolve
 from seedvr2.models.vae.inference.upsampling import FoldedUpsample
+from seedvr2.tracing import alike
 
 Layer = Callable[[Tensor, Run], Tensor]
 
@@ -49,11 +50,12 @@ def frame_attention(attention: FrameAttention, x: Tensor, run: Run) -> Tensor:
         tokens = source.normalised(number).flatten(2).transpose(1, 2).unsqueeze(1)  # with one head
         keys, values = attention.to_k(tokens), attention.to_v(tokens)
         count = run.tiling.rows(4 * height * width, x.device)
-        mixed = [
-            attention.to_out(F.scaled_dot_product_attention(attention.to_q(part), keys, values))
-            for part in tokens.split(count, dim=2)
-        ]
-        x[number] += torch.cat(mixed, dim=2)[0, 0].T.unflatten(1, (height, width))
+        mixed = torch.empty_like(tokens)
+        for first in alike(range(0, height * width, count), x.device):
+            part = tokens[:, :, first : first + count]
+            made = F.scaled_dot_product_attention(attention.to_q(part), keys, values)
+            mixed[:, :, first : first + count] = attention.to_out(made)
+        x[number] += mixed[0, 0].T.unflatten(1, (height, width))
     return x
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.vae.blocks import FrameNorm
-from seedvr2.tracing import kind_of
+from seedvr2.tracing import alike, kind_of
 
 _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
 
@@ -18,8 +18,11 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
     height, width = frames.shape[2:]
     rows = height if kind_of(frames.device) == "cuda" else max(1, _PIXELS // width)
     pieces = frames.split(rows, dim=2)
-    found = [[_moments(frame) for frame in piece.split(1)] for piece in pieces]
-    mean, var = (torch.stack([torch.stack([pair[i] for pair in row]) for row in found]) for i in range(2))
+    dtype = torch.promote_types(frames.dtype, torch.float32)
+    mean, var = torch.empty(2, len(pieces), *frames.shape[:2], dtype=dtype, device=frames.device)
+    for at in alike(range(len(pieces)), frames.device):
+        for number, frame in enumerate(pieces[at].split(1)):
+            mean[at, number], var[at, number] = _moments(frame)
     share = mean.new_tensor([piece.shape[2] / height for piece in pieces]).view(-1, 1, 1, 1)
     mean, var = (part.unflatten(2, (norm.num_groups, -1)) for part in (mean, var))  # (piece, T, group, channel)
     centre = (share * mean).sum(dim=0).mean(dim=-1, keepdim=True)

@@ -11,6 +11,7 @@ from seedvr2.models.vae.causal import Carry, CausalConv3d, Fresh, History
 from seedvr2.models.vae.inference.norm import Source
 from seedvr2.models.vae.inference.tiling import Tiling
 from seedvr2.models.vae.inference.ways import Kernel, fastest_way, usual_way
+from seedvr2.tracing import alike
 
 Put = Callable[[Tensor, slice, slice], None]  # (values, their frames, their rows before any up-sampling)
 
@@ -102,7 +103,7 @@ def convolve(
     skipped = 1 if is_start else 0  # the first frame is part of the past then
     rows = run.rows(x, len(kernel.weight))
     results = height // reach.stride
-    for top in range(0, results, rows):
+    for top in alike(range(0, results, rows), x.device):
         bottom = min(top + rows, results)
         begin, end = top * reach.stride - reach.above, (bottom - 1) * reach.stride + 1 + reach.below
         window = x.new_empty(kernel.past + count - skipped, end - begin, width + reach.right, channels).movedim(-1, 1)
