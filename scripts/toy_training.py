@@ -56,12 +56,12 @@ class Size(NamedTuple):
 
 
 NETWORKS = ("model=tiny", "vae=tiny", "prompts=learned", "parallel=single", "run.precision=fp32", "run.threads=1")
-TOY = ("width=128", "heads=4", "layers=3", "separate_layers=0", "mlp.expand=2", "window.area=64")
+TOY = ("layers=3", "separate_layers=0", "mlp.expand=2", "window.area=64")
 SIZES = {
     "toy": Size(
         networks=(*NETWORKS, *(f"model.trunk.{value}" for value in TOY)),
         shapes=((1, 64, 0.6, 16), (5, 64, 0.4, 8)),
-        samples=1000,
+        samples=640,
         base=2000,
         side=128,
         rates={"base": 1e-3, "distill": 3e-4, "apt": 1e-4},

@@ -11,6 +11,7 @@ import torch
 
 from seedvr2 import config, train
 from seedvr2.errors import UserError
+from seedvr2.models.start import start_as_copy
 from seedvr2.models.windows import adaptive_window, fixed_window, partition
 from seedvr2.restore.search import find_model
 
@@ -57,6 +58,13 @@ def recipe(stage) -> dict:
         found, objective = {**objective.keywords, **found}, objective.func
     return found
 
+
+
+@pytest.mark.parametrize("size", toy_training.SIZES.values(), ids=list(toy_training.SIZES))
+def test_the_base_of_every_size_can_start_as_a_copy(size):
+    settings = ["+stage@stages.base=base", "run.dir=x", "data=procedural", "data.shapes=[]", *size.networks]
+    generator = config.build(config.plain(config.load("train", settings))["model"], "model")()
+    start_as_copy(generator, torch.Generator().manual_seed(0))
 
 def test_every_size_makes_a_training(tmp_path, trainings):
     for name, size in toy_training.SIZES.items():

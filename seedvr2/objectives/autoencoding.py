@@ -52,8 +52,8 @@ class Autoencoding:
     whole VAE, or only the decoder of an existing one, so that its latents and their scale stay what they are.
     restored: recipe of `RestoredLatents`, so that a decoder also learns to show what a generator makes, or None.
     degraded: share of the other clips that are degraded ones, to be reconstructed as they are, since an encoder meets
-    those at inference. perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch discriminator, or None.
-    adversarial_start: share of the stage after which the adversarial loss joins.
+    those at inference. perceptual: frames (N, 3, H, W) x 2 -> scalar, or None. critic: recipe of the patch
+    discriminator, or None. adversarial_start: share of the stage after which the adversarial loss joins.
     """
 
     def __init__(

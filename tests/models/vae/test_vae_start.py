@@ -37,6 +37,13 @@ def test_reconstruction_beats_a_reduction_to_the_latent_grid(pictures, channels,
     assert posterior.logvar.max() < -4
 
 
+def test_a_ramp_comes_back_without_repeated_pixels():
+    vae = codec(32, 32, 48, 64, groups=8)
+    ramp = torch.linspace(-0.5, 0.5, 64).expand(1, 3, 1, 64, 64)
+    steps = vae.decode(vae.encode(ramp).mean)[..., 8:-8, 8:-8].mean(dim=(0, 1, 2, 3)).diff()
+    assert steps.min() > 0.4 * steps.mean()
+
+
 def test_still_clips_reconstruct_as_their_picture(pictures):
     vae = codec(32, 32, 48, 64, groups=8)
     clip = pictures[:2].expand(-1, -1, 5, -1, -1)
