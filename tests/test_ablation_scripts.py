@@ -1,4 +1,4 @@
-"""The scripts that prove the recipe: rungs that are comparable, verdicts that follow from numbers, edges that show."""
+"""The scripts that prove the recipe: rungs that are comparable, verdicts that follow from numbers."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ import torch
 from seedvr2 import config, train
 from seedvr2.errors import UserError
 from seedvr2.models.start import start_as_copy
-from seedvr2.models.windows import adaptive_window, fixed_window, partition
+from seedvr2.models.windows import adaptive_window, fixed_window
 from seedvr2.restore.search import find_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -59,12 +59,12 @@ def recipe(stage) -> dict:
     return found
 
 
-
 @pytest.mark.parametrize("size", toy_training.SIZES.values(), ids=list(toy_training.SIZES))
 def test_the_base_of_every_size_can_start_as_a_copy(size):
     settings = ["+stage@stages.base=base", "run.dir=x", "data=procedural", "data.shapes=[]", *size.networks]
     generator = config.build(config.plain(config.load("train", settings))["model"], "model")()
     start_as_copy(generator, torch.Generator().manual_seed(0))
+
 
 def test_every_size_makes_a_training(tmp_path, trainings):
     for name, size in toy_training.SIZES.items():
@@ -247,58 +247,3 @@ def test_detail_is_blind_to_constants_and_grows_by_the_square():
     assert distillation_health.detail([latent + 5 for latent in latents]) == pytest.approx(once, rel=1e-3)
     assert distillation_health.detail([3 * latent for latent in latents]) == pytest.approx(9 * once, rel=1e-4)
     assert distillation_health.rmse([latent + 2 for latent in latents], latents) == pytest.approx(2)
-
-
-@pytest.mark.parametrize(("tokens", "window"), [(8, 3), (8, 4), (16, 3), (24, 4), (5, 7)])
-def test_edges_are_where_windows_of_either_kind_of_layer_end(tokens, window):
-    ends = {
-        part[1].stop
-        for shifted in (False, True)
-        for part in partition((1, tokens, tokens), (1, window, window), shifted)
-    }
-    assert set(window_artifacts.edges(tokens, window)) == ends - {tokens}
-
-
-def test_steps_on_window_edges_raise_the_ratio_and_other_steps_do_not():
-    grain = torch.randn(128, 128, generator=torch.Generator().manual_seed(0)).double()
-    plain = window_artifacts.ratios(window_artifacts.energies(grain, (3, 3)))
-    assert plain == pytest.approx({"everywhere": 1, "tokens": 1}, abs=0.15)
-
-    def stepped(borders):
-        plane = grain.clone()
-        for border in borders:
-            plane[window_artifacts.TOKEN * border :] += 3
-        return window_artifacts.ratios(window_artifacts.energies(plane, (3, 3)))
-
-    edges = window_artifacts.edges(8, 3)
-    others = [border for border in range(1, 8) if border not in edges]
-    assert others
-    assert min(stepped(edges).values()) > 2
-    assert stepped(others)["tokens"] < 0.5
-    assert stepped(range(1, 8))["tokens"] == pytest.approx(plain["tokens"], abs=0.4)
-
-
-def test_without_edges_or_other_borders_there_is_no_ratio():
-    plane = torch.randn(32, 32)
-    assert window_artifacts.ratios(window_artifacts.energies(plane, (9, 9))) == {"everywhere": None, "tokens": None}
-    assert window_artifacts.ratios(window_artifacts.energies(plane, (1, 1)))["tokens"] is None
-
-
-def test_stills_are_judged_together_and_shown_side_by_side():
-    def still(seed):
-        generator = torch.Generator().manual_seed(seed)
-        pictures = (torch.randn(3, 128, 128, generator=generator).clamp(-1, 1) for _ in range(4))
-        return window_artifacts.Made(*pictures, (3, 3))
-
-    stills = [still(0), still(1)]
-    found = window_artifacts.judged(stills)
-    assert set(found) == {"output", "difference", "control"}
-    for values in found.values():
-        assert values["everywhere"] == pytest.approx(1, abs=0.1)
-        assert 0 < values["error"] < 0.2
-    once = window_artifacts.judged(stills[:1])["output"]
-    assert once["error"] is None
-    assert window_artifacts.judged([stills[0]] * 3)["output"]["tokens"] == pytest.approx(once["tokens"])
-    table = window_artifacts.text({"edges": {"fixed": {"2x": found}}, "windows": {"fixed": {"2x": [3, 3]}}})
-    assert "fixed 2x, windows of 3x3 tokens" in table
-    assert window_artifacts.picture({"adaptive": stills[0], "fixed": stills[1]}).shape == (256, 512, 3)

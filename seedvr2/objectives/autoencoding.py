@@ -150,7 +150,7 @@ class Autoencoding:
     def reconstruct(self, batch: Batch, purpose: str) -> tuple[Tensor, Tensor, object]:
         """Clips (B, 3, T, H, W), their reconstruction from a sampled posterior, and the posterior.
 
-        Those of degraded clips are reconstructed from the restored latent.
+        Clips that `restored` chooses are reconstructed from the restored latent of their degraded ones.
         """
         batch = self.shown(batch)
         sources = self.restored.sources(batch) if self.restored else batch.hq

@@ -32,7 +32,7 @@ def test_reconstruction_beats_a_reduction_to_the_latent_grid(pictures, channels,
     posterior = vae.encode(pictures)
     error = (vae.decode(posterior.mean) - pictures).square().mean()
     small = interpolate(avg_pool2d(pictures[:, :, 0], 8), scale_factor=8, mode="bicubic")
-    assert error < 0.7 * (small - pictures[:, :, 0]).square().mean()
+    assert error < 0.75 * (small - pictures[:, :, 0]).square().mean()
     assert 0.3 < posterior.mean.std() < 3
     assert posterior.logvar.max() < -4
 
