@@ -27,6 +27,7 @@ _FALLOFF, _FALLOFF_OF_CHANGES = 1.2, 0.9  # of the amplitude with frequency
 _DEVIATIONS = torch.tensor([0.4, 0.11, 0.11])  # of luma and colour differences, frames being -1 to 1
 _ROWS = 100_000  # positions that a regression takes
 _RIDGE = 1e-5  # of the mean square
+_EXACT = 1e4  # weight of one exact position
 
 
 class LinearCodec(NamedTuple):
@@ -49,15 +50,17 @@ def fit_codec(given: Sequence[Path], latents: int, room: Sequence[int]) -> Linea
     room: how many signals the decoder can carry at 1/8, 1/4 and 1/2 of it.
     """
     draws = torch.Generator().manual_seed(0)
-    scales = [noise(draws, _FALLOFF)]
+    scales = [torch.cat([noise(draws, _FALLOFF), _smooth()])]
     for _ in range(3):
         scales.append(split(scales[-1]))
     names = [_all_paths(halvings) for halvings in range(4)]
-    analysis = _components(scales[2][:, [names[2].index(path) for path in given]], given, latents)
-    known = F.conv2d(scales[2][:, [names[2].index(path) for path in given]], analysis, stride=2)
-    codec = LinearCodec(analysis, known.std(dim=(0, 2, 3)), [], [])
-    for halvings, limit in zip((3, 2, 1, 0), (*room, 3), strict=True):
-        wanted = lowest(names[halvings], limit)
+    before = scales[2][:, [names[2].index(path) for path in given]]
+    analysis = _components(before[:_COUNT], given, latents)
+    known = F.conv2d(before, analysis, stride=2)
+    codec = LinearCodec(analysis, known[:_COUNT].std(dim=(0, 2, 3)), [], [])
+    for halvings, limit, finer in zip((3, 2, 1, 0), (*room, 3), (*room[1:], 3, 0), strict=True):
+        useful = set(lowest(names[halvings - 1], finer)) if halvings else {()}
+        wanted = lowest([path for path in names[halvings] if path[:-1] in useful], limit)
         target = scales[halvings][:, [names[halvings].index(path) for path in wanted]]
         kernel = _regression(known, target, draws)
         codec.signals.append(wanted)
@@ -132,6 +135,13 @@ def noise(draws: torch.Generator, falloff: float) -> Tensor:
     return planes / planes.std() * _DEVIATIONS[:, None, None]
 
 
+def _smooth() -> Tensor:
+    """Each plane alone, (9, 3, h, w): one value, and a ramp in either direction."""
+    ramp = torch.linspace(-1, 1, _SIZE).expand(_SIZE, _SIZE)
+    shapes = torch.stack([torch.ones_like(ramp), ramp, ramp.T])
+    return torch.einsum("shw,cd->scdhw", shapes, torch.eye(3)).flatten(0, 1)
+
+
 def _cost(path: Path) -> tuple[float, Path]:
     squares = sum(4.0 ** (2 - i) * _DETAILS[band] for i, band in enumerate(path[1:]))  # finest level first
     return squares + (_CHROMA_COST if path[0] else 0), path
@@ -156,11 +166,17 @@ def _components(signals: Tensor, paths: Sequence[Path], count: int) -> Tensor:
 
 
 def _regression(known: Tensor, target: Tensor, draws: torch.Generator) -> Tensor:
-    """The 3 x 3 kernel (m, k, 3, 3), zeros around, that best makes `target` (n, m, h, w) of `known` (n, k, h, w)."""
-    inputs = F.unfold(known, 3, padding=1).movedim(1, -1).flatten(0, 1)
-    outputs = target.flatten(2).movedim(1, -1).flatten(0, 1)
-    taken = torch.randperm(len(inputs), generator=draws)[:_ROWS]
-    inputs, outputs = inputs[taken].double(), outputs[taken].double()
-    square = inputs.T @ inputs
+    """The 3 x 3 kernel (m, k, 3, 3), zeros around, that best makes `target` (n, m, h, w) of `known` (n, k, h, w).
+
+    Of the pictures after the noise only the centre counts, and there the kernel is exact.
+    """
+    inputs = F.unfold(known, 3, padding=1).movedim(1, -1).double()
+    outputs = target.flatten(2).movedim(1, -1).double()
+    taken = torch.randperm(inputs[:_COUNT, :, 0].numel(), generator=draws)[:_ROWS]
+    rows, wanted = inputs[:_COUNT].flatten(0, 1)[taken], outputs[:_COUNT].flatten(0, 1)[taken]
+    square = rows.T @ rows
     square.diagonal().add_(_RIDGE * square.diagonal().mean())
-    return torch.linalg.solve(square, inputs.T @ outputs).T.float().unflatten(1, (-1, 3, 3))
+    centre = target.shape[2] // 2 * (target.shape[3] + 1)
+    exact, values = (_EXACT * each[_COUNT:, centre] for each in (inputs, outputs))
+    solved = torch.linalg.solve(square + exact.T @ exact, rows.T @ wanted + exact.T @ values)
+    return solved.T.float().unflatten(1, (-1, 3, 3))

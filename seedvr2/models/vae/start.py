@@ -188,9 +188,14 @@ def _pick(conv: nn.Conv3d, filters: Tensor, outputs: Sequence[int]) -> None:
 
 
 def _synthesise(conv: nn.Conv3d, fine: Sequence[Path], coarse: Sequence[Path], outputs: Sequence[int]) -> None:
-    """Make an upscaling convolution the Haar synthesis, for every sub-position in time alike."""
+    """Make an upscaling convolution the Haar synthesis, for every sub-position in time alike.
+
+    Other outputs repeat what they say of the first position, else training draws their differences on smooth pictures.
+    """
     width = conv.in_channels
-    weight = conv.weight.view(2, 2, -1, width, width)  # row, column, time, output, input
+    weight, bias = conv.weight.view(2, 2, -1, width, width), conv.bias.view(2, 2, -1, width)
+    weight.copy_(weight[:1, :1].clone().expand_as(weight))  # row, column, time, output, input
+    bias.copy_(bias[:1, :1].clone().expand_as(bias))
     for output, path in zip(outputs, coarse, strict=True):
         weight[:, :, :, output] = 0
         for source, child in enumerate(fine):
