@@ -17,11 +17,11 @@ together() { # a module and its settings, on both cores
 
 first=('~stages.base' '~stages.distill' '~stages.tune')
 last=('~stages.restored' '~stages.faithful' '~stages.vivid')
-train run.dir="$run" run.threads=2 '~stages.decoder' "${first[@]}" "${last[@]}"
+train run.dir="$run" run.threads=2 run.precision=bf16 '~stages.decoder' "${first[@]}" "${last[@]}"
 together seedvr2.precompute data=tiny data.root="$data" vae=tiny weights="$vae" output="$run/latents" \
-    'samples=[12000,300]' draws=2 per_shard=100 workers=0 threads=1
+    'samples=[8000,300]' draws=2 per_shard=100 workers=0 threads=1
 if [ ! -d "$run/decoder" ]; then
-    train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' "${first[@]}" "${last[@]}" &
+    train run.dir="$run-decoder" run.precision=bf16 run.weights="{vae: $vae}" '~stages.vae' "${first[@]}" "${last[@]}" &
 fi
 train run.dir="$run" run.precision=bf16 '~stages.decoder' "${last[@]}" "${cached[@]}"
 wait
