@@ -63,9 +63,22 @@ def load_model(
     if adapters is not None:
         _adapt(generator, adapters)
     for network, path in ((generator, files.generator), (vae, files.vae)):
-        network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        placed(network, device, dtype, is_own=not files.released).eval().requires_grad_(False)
         _check_finite(network, path)
     return Model(generator, LatentCodec(vae, scale, posterior), *prompts)
+
+
+def placed(network: nn.Module, device: torch.device | str, dtype: torch.dtype, *, is_own: bool) -> nn.Module:
+    """Put a network onto the device and into the type that it runs in.
+
+    The encoder of an autoencoder of our own stays float32: it starts as a codec with large constants
+    (`seedvr2.models.vae.start`), so that 16 bits would leave its latents off by as much as their finest details.
+    """
+    if not (is_own and isinstance(network, VideoVAE)):
+        return network.to(device=device, dtype=dtype)
+    for name, part in network.named_children():
+        part.to(device=device, dtype=torch.float32 if name == "encoder" else dtype)
+    return network
 
 
 def _check_finite(network: nn.Module, path: Path) -> None:

@@ -262,3 +262,13 @@ def test_both_ends_of_a_run_are_named_among_its_files(tmp_path):
     assert set(hashes) == {f"{name}.safetensors" for name in ("generator", "faithful", "vae", "prompts")}
     assert hashes["generator.safetensors"] != hashes["faithful.safetensors"]
     assert model.facts["fidelity"] == 0
+
+
+def test_latents_of_an_own_model_are_the_same_in_every_type():
+    files = find_model("tiny", has_gpu=False)
+    frames = torch.rand(5, 3, 32, 48) * 2 - 1
+    latents = [
+        load_model(files, device=torch.device("cpu"), dtype=dtype, posterior="mean").codec.encode(frames)
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    assert torch.equal(*latents)

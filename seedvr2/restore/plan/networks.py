@@ -10,6 +10,7 @@ from seedvr2.models.released_vae import BUILD_KEYS
 from seedvr2.models.storage import store
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.models.vae.inference import InferenceVAE
+from seedvr2.restore.models import placed
 from seedvr2.restore.search import ModelFiles
 from seedvr2.training.weights import outline
 
@@ -51,5 +52,5 @@ def outline_model(files: ModelFiles, *, dtype: torch.dtype, weights: str = "full
         generator, coder = outline(files.generator), outline(files.vae)
         prompt = outline(files.prompts)("positive").detach()
     for network in (generator, coder):
-        network.to(dtype).eval().requires_grad_(False)
+        placed(network, "meta", dtype, is_own=not files.released).eval().requires_grad_(False)
     return Outline(store(generator, weights), InferenceVAE(coder) if vae == "fast" else coder, prompt.to(dtype))
