@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains seedvr2-tiny from raw files to the weights of both ends, on two CPU cores: bash scripts/train_tiny.sh DIR RUN
 # DIR holds the files of docs/tiny_data.md. The decoder learns beside the generator. Killed, the same command goes on.
+# Generators learn in bf16. The autoencoder learns in fp32: it starts as a codec whose large constants bf16 blurs.
 set -euo pipefail
 data=$1 run=$2 python=${PYTHON:-python}
 vae=$run/vae/final/vae.safetensors
@@ -17,11 +18,11 @@ together() { # a module and its settings, on both cores
 
 first=('~stages.base' '~stages.distill' '~stages.tune')
 last=('~stages.restored' '~stages.faithful' '~stages.vivid')
-train run.dir="$run" run.threads=2 run.precision=bf16 '~stages.decoder' "${first[@]}" "${last[@]}"
+train run.dir="$run" run.threads=2 '~stages.decoder' "${first[@]}" "${last[@]}"
 together seedvr2.precompute data=tiny data.root="$data" vae=tiny weights="$vae" output="$run/latents" \
     'samples=[8000,300]' draws=2 per_shard=100 workers=0 threads=1
 if [ ! -d "$run/decoder" ]; then
-    train run.dir="$run-decoder" run.precision=bf16 run.weights="{vae: $vae}" '~stages.vae' "${first[@]}" "${last[@]}" &
+    train run.dir="$run-decoder" run.weights="{vae: $vae}" '~stages.vae' "${first[@]}" "${last[@]}" &
 fi
 train run.dir="$run" run.precision=bf16 '~stages.decoder' "${last[@]}" "${cached[@]}"
 wait
