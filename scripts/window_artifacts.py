@@ -1,7 +1,7 @@
 """Do window edges show at resolutions beyond that of the training (Fig. 4 of the paper)? Fixed and adaptive windows.
 
     python scripts/window_artifacts.py --out runs/windows [--base 1000] [--updates 150] [--seed 0]
-        [--data DIR --val DIR] [--json FILE] [--picture FILE]
+        [--data DIR --val DIR] [--json FILE] [--picture FILE] [--shown N]
 
 Trains both alike (a base, then `ablation/plus_features` or `ablation/fixed_window`) on stills of 128 x 128 pixels, and
 restores held-out stills of 1, 2 and 3 times that side. Measured is the squared step of luma from row to row and from
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from toy_training import SIZES, VAE, Study, codec_of, held_out_keys, held_out_pairs, sampled
 
 from seedvr2.data.batch import Batch
-from seedvr2.errors import Parser, main_guard
+from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.evaluation.luma import luma
 from seedvr2.evaluation.runner import hardware
 from seedvr2.io.files import whole
@@ -71,6 +71,8 @@ def main() -> None:
     """Train what is missing, measure, print, write."""
     with main_guard("window_artifacts"):
         arguments = parser().parse_args()
+        if not 0 <= arguments.shown < arguments.stills:
+            raise UserError(f"--shown {arguments.shown} is not one of {arguments.stills} stills, counted from 0")
         study = Study(arguments.out, SIZE._replace(base=arguments.base), arguments.data, arguments.val, arguments.vae)
         runs = {kind: trained(study, kind, arguments.seed, arguments.updates) for kind in WINDOWS}
         made = {
@@ -88,7 +90,9 @@ def main() -> None:
             with whole(arguments.json) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n")
         if arguments.picture:
-            write_image(arguments.picture, picture({kind: one[TIMES[-1]][0] for kind, one in made.items()}))
+            write_image(
+                arguments.picture, picture({kind: one[TIMES[-1]][arguments.shown] for kind, one in made.items()})
+            )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -104,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     add("--val", type=Path, help="folder to hold out")
     add("--vae", type=Path, default=VAE)
     add("--json", type=Path)
+    add("--shown", type=int, default=0, help="number of the still in the picture, from 0 (default 0)")
     add("--picture", type=Path, help="LQ, autoencoder, adaptive and fixed at the largest size, with differences")
     return result
 
