@@ -1,8 +1,8 @@
 """Colour fixes: give the restored picture the colours of its input.
 
-Restoration models drift in colour. Both fixes keep the detail of the restored picture (`content`) and take the
+Restoration models drift in colour. All fixes keep the detail of the restored picture (`content`) and take the
 colours of the resized input (`style`): `wavelet_color_fix` replaces everything coarser than about 32 pixels,
-`adain_color_fix` matches the mean and spread of each channel.
+`adain_color_fix` matches the mean and spread of each channel, `grey_color_fix` makes frames grey whose input is.
 """
 
 import torch
@@ -10,6 +10,8 @@ import torch.nn.functional as F
 
 RADII = (1, 2, 4, 8, 16)  # one per wavelet level, in pixels
 EPSILON = 1e-5
+LUMA = (0.2126, 0.7152, 0.0722)  # BT.709, as films are written
+GREY = 4 / 255  # most that the channels of a grey pixel differ: two steps of 8 bits, by conversions and compression
 
 
 def wavelet_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
@@ -37,6 +39,13 @@ def adain_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     content_mean, content_spread = _statistics(content)
     style_mean, style_spread = _statistics(style)
     return (content - content_mean) / content_spread * style_spread + style_mean
+
+
+def grey_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """The luma of `content` in frames where `style` is grey, the others as they are; all (T,3,H,W), in [-1,1]."""
+    grey = (style.amax(dim=1) - style.amin(dim=1)).amax(dim=(-2, -1)) <= GREY
+    luma = (content * content.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    return torch.where(grey.view(-1, 1, 1, 1), luma, content)
 
 
 def _statistics(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

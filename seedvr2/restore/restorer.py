@@ -56,8 +56,8 @@ class Restorer:
         there are any and an accelerator, else "tiny". models: a table of models of your own. lora, lora_strength: a
         file of adapters, and their factor. seed: of the noise that restoration starts from. window: frames restored
         together, 4k + 1. steps: generator calls per window. cfg, cfg_rescale: guidance of multi-step models.
-        fidelity: from 0, vivid, to 1, faithful, of a model with two generators. color_fix: "wavelet", "adain" or
-        "none". posterior: "sample" or "mean". vae: "fast", or "plain" as in training.
+        fidelity: from 0, vivid, to 1, faithful, of a model with two generators. color_fix: "wavelet", "adain",
+        "grey" or "none". posterior: "sample" or "mean". vae: "fast", or "plain" as in training.
         device: "cpu", "cuda", "cuda:1", "mps", ...; None: the accelerator if there is one. dtype: "fp32", "bf16" or
         "fp16", or the torch dtype; None: what the device is good at. weights: "full", or "int8" or "fp8" for the
         generator's large layers. offload: how many of its blocks stay on the device; None: all. Raises UserError, a

@@ -52,7 +52,7 @@ class ModelFiles:
     usual_steps: int = BASE_STEPS
     cfg: float = 1.0
     condition_noise: float = 0.0
-    color_fix: str = "none"
+    color_fix: str = "grey"
     window: int = OWN_WINDOW
     absent: Mapping[str, HubFile] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.models.vae.reach import look_back
-from seedvr2.restore.color import adain_color_fix, wavelet_color_fix
+from seedvr2.restore.color import adain_color_fix, grey_color_fix, wavelet_color_fix
 from seedvr2.restore.generation import Generation, Guidance
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
@@ -25,6 +25,7 @@ SIDE_MULTIPLE = 16  # 8 of the autoencoder times 2 of the generator's patches
 COLOR_FIXES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None] = {
     "wavelet": wavelet_color_fix,
     "adain": adain_color_fix,
+    "grey": grey_color_fix,
     "none": None,
 }
 
@@ -116,7 +117,8 @@ class ShotRestorer:
             lq = inputs.popleft()
             frame = frame[:, : lq.shape[-2], : lq.shape[-1]].float()
             if self._color_fix is not None:
-                frame = self._color_fix(frame[None], sent(lq, self.device)[None])[0]
+                style = sent(lq, self.device)[None]
+                frame = grey_color_fix(self._color_fix(frame[None], style), style)[0]
             yield frame.clamp(-1, 1)
         while inputs and inputs[0] is None:
             yield inputs.popleft()

@@ -119,6 +119,17 @@ def test_a_color_fix_gives_every_frame_the_colors_of_its_own_input(generator, co
         assert torch.allclose(frame.mean(dim=(1, 2)), 0.3 * lq.mean(dim=(1, 2)), atol=0.02)
 
 
+@pytest.mark.parametrize("color_fix", ["grey", "wavelet", "adain"])
+def test_grey_films_stay_grey(generator, codec, prompt, clip, color_fix):
+    grey = [frame.mean(dim=0, keepdim=True).expand(3, -1, -1) for frame in clip[:5]]
+    made, fixed = (
+        torch.stack(list(ShotRestorer(generator, codec, prompt=prompt, color_fix=fix).restore(grey)))
+        for fix in ("none", color_fix)
+    )
+    assert (made - made[:, :1]).abs().max() > 0.01
+    assert (fixed == fixed[:, :1]).all()
+
+
 def test_half_precision_changes_little(generator, codec, prompt, clip):
     half = copy.deepcopy(generator).bfloat16(), LatentCodec(copy.deepcopy(codec.vae).bfloat16())
     full, rounded = (
