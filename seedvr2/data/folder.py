@@ -18,7 +18,7 @@ class FolderClips:
     """Random clips from the images and videos below a folder.
 
     `image_share` is the share of clips taken from still images (None: their share of the files); images asked for more
-    than one frame become a slow pan and zoom, videos shorter than asked run back and forth. With `images_for_stills` a
+    than one frame become a pan and slow zoom, videos shorter than asked run back and forth. With `images_for_stills` a
     single frame never comes from a video, whose decoding costs far more. From `shrink` to `gamma`: see `Cutter`.
     `allow`, `skip` and `frame_folders`: see `list_folder`. A file that cannot be used (damaged, too small, high dynamic
     range) is passed over, logged once, and another one is drawn; `failures` counts those that could not be read.
@@ -33,6 +33,8 @@ class FolderClips:
         images_for_stills: bool = False,
         shrink: Sequence[float] = (1.0, 2.0),
         video_shrink: Sequence[float] | None = None,
+        pan: float = 0.03,
+        stride: Sequence[int] = (1, 1),
         horizontal_flip: float = 0.5,
         vertical_flip: float = 0.0,
         reverse: float = 0.5,
@@ -47,8 +49,9 @@ class FolderClips:
         total = len(self.images) + len(self.clips)
         self.image_share = len(self.images) / total if image_share is None else float(image_share)
         self.images_for_stills = images_for_stills and bool(self.images)
-        flips = {"horizontal_flip": horizontal_flip, "vertical_flip": vertical_flip, "reverse": reverse}
-        self.cut = Cutter(shrink, video_shrink, **flips, channel_shuffle=channel_shuffle, gamma=gamma)
+        motion = {"pan": pan, "stride": stride, "reverse": reverse}
+        flips = {"horizontal_flip": horizontal_flip, "vertical_flip": vertical_flip}
+        self.cut = Cutter(shrink, video_shrink, **motion, **flips, channel_shuffle=channel_shuffle, gamma=gamma)
         self.failures = 0
         self._reported: set[Path] = set()
 
@@ -88,9 +91,10 @@ class FolderClips:
         if is_still:
             return self.cut.still(rng, picture_of(path), frames, view)
         length = size_of(path)[0]
-        count = min(frames, length)
+        step = self.cut.step(rng, frames, length)
+        count = min((frames - 1) * step + 1, length)
         start = int(rng.integers(length - count + 1))
-        return self.cut.video(rng, window_of(path, start, count), frames, view)
+        return self.cut.video(rng, window_of(path, start, count)[::step], frames, view)
 
     def _report(self, path: Path, error: UserError) -> None:
         self.failures += isinstance(error, Unreadable)

@@ -42,6 +42,8 @@ class IndexClips:
         reader: Literal["av", "decord"] = "av",
         shrink: Sequence[float] = (1.0, 2.0),
         video_shrink: Sequence[float] | None = None,
+        pan: float = 0.03,
+        stride: Sequence[int] = (1, 1),
         horizontal_flip: float = 0.5,
         vertical_flip: float = 0.0,
         reverse: float = 0.5,
@@ -51,8 +53,9 @@ class IndexClips:
         self.location, self.root = index, root
         self.index = Index(index, root=root)
         self.stills, self.licences, self.reader = stills, licences, reader
-        flips = {"horizontal_flip": horizontal_flip, "vertical_flip": vertical_flip, "reverse": reverse}
-        self.cut = Cutter(shrink, video_shrink, **flips, channel_shuffle=channel_shuffle, gamma=gamma)
+        motion = {"pan": pan, "stride": stride, "reverse": reverse}
+        flips = {"horizontal_flip": horizontal_flip, "vertical_flip": vertical_flip}
+        self.cut = Cutter(shrink, video_shrink, **motion, **flips, channel_shuffle=channel_shuffle, gamma=gamma)
         self.failures = 0
         self._reported: set[str] = set()
         self._shapes: tuple[tuple[int, int, int], ...] = ()
@@ -134,9 +137,11 @@ class IndexClips:
         return found
 
     def _cut(self, rng: np.random.Generator, clip: Clip, frames: int, view: tuple[int, int]) -> np.ndarray:
-        offset = int(rng.integers(clip.frames - frames + 1))
+        step = self.cut.step(rng, frames, clip.frames)
+        count = (frames - 1) * step + 1
+        offset = int(rng.integers(clip.frames - count + 1))
         with reading():
-            window = self._window(clip, offset, frames)
+            window = self._window(clip, offset, count)[::step]
         if window.shape[1:3] != (clip.height, clip.width):
             raise Unreadable(f"{self.index.place(clip)} changed since it was indexed; index the folder again")
         if clip.kind == "image":

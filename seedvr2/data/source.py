@@ -50,9 +50,11 @@ class Cutter:
     """Random parts of pictures and videos at the size that is asked for.
 
     `shrink` is the range of reduction by area averaging, which turns mildly compressed pictures into clean ones;
-    `video_shrink` replaces it for videos. `horizontal_flip`, `vertical_flip`, `reverse` (in time) and `channel_shuffle`
+    `video_shrink` replaces it for videos. `pan`: the most that a still moves per frame, as a share of the shorter side
+    of what is cut. `stride`: range of the steps between the frames taken of a video, as far as it is long enough:
+    above 1 everything moves faster. `horizontal_flip`, `vertical_flip`, `reverse` (in time) and `channel_shuffle`
     (the three colours in another order) are probabilities. `gamma`: range of a power of all values, log-uniform; None:
-    values stay what they are. Raises UserError for reductions below 1 and powers that are not positive.
+    values stay what they are. Raises UserError for reductions and strides below 1 and powers that are not positive.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Cutter:
         shrink: Sequence[float],
         video_shrink: Sequence[float] | None,
         *,
+        pan: float,
+        stride: Sequence[int],
         horizontal_flip: float,
         vertical_flip: float,
         reverse: float,
@@ -70,6 +74,12 @@ class Cutter:
         self.video_shrink = span_of("video_shrink", shrink if video_shrink is None else video_shrink)
         if min(self.shrink[0], self.video_shrink[0]) < 1:
             raise UserError(f"shrink is {list(shrink)} and video_shrink {video_shrink}; give factors of at least 1")
+        if not 0 <= pan <= 1:
+            raise UserError(f"pan is {pan}; give a share of the view from 0 to 1")
+        self.pan = float(pan)
+        self.stride = span_of("stride", stride)
+        if self.stride[0] < 1 or any(step != int(step) for step in self.stride):
+            raise UserError(f"stride is {list(stride)}; give two whole numbers of at least 1")
         self.flips = (float(reverse), float(vertical_flip), float(horizontal_flip))
         self.channel_shuffle = float(channel_shuffle)
         self.gamma = None if gamma is None else span_of("gamma", gamma)
@@ -77,10 +87,15 @@ class Cutter:
             raise UserError(f"gamma is {list(gamma)}; give powers above 0, such as [0.67, 1.5]")
 
     def still(self, rng: np.random.Generator, picture: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
-        """Part of a uint8 (H,W,3) picture, with a slow pan and zoom if several frames are wanted."""
+        """Part of a uint8 (H,W,3) picture, with a pan and slow zoom if several frames are wanted."""
         if frames == 1:
             return self._varied(rng, random_crop(rng, picture[None], view, shrink=self.shrink))
-        return self._varied(rng, camera_move(rng, picture, frames, view, shrink=self.shrink))
+        return self._varied(rng, camera_move(rng, picture, frames, view, shrink=self.shrink, pan=self.pan))
+
+    def step(self, rng: np.random.Generator, frames: int, length: int) -> int:
+        """How many frames on the next one of a clip of `frames` is taken from a video of `length`."""
+        low, high = (int(min(step, max((length - 1) // max(frames - 1, 1), 1))) for step in self.stride)
+        return int(rng.integers(low, high + 1)) if frames > 1 and high > low else low
 
     def video(self, rng: np.random.Generator, window: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
         """Part of a uint8 (T,H,W,3) video, which runs back and forth if it has fewer frames than wanted."""

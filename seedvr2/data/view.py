@@ -6,7 +6,6 @@ import numpy as np
 from seedvr2.errors import UserError
 
 Range = tuple[float, float]
-LARGEST_PAN = 0.03  # of the view's shorter side, per frame
 LARGEST_ZOOM = 0.005  # logarithmic, per frame
 
 
@@ -41,11 +40,12 @@ def random_crop(rng: np.random.Generator, clip: np.ndarray, view: tuple[int, int
 
 
 def camera_move(
-    rng: np.random.Generator, picture: np.ndarray, frames: int, view: tuple[int, int], *, shrink: Range
+    rng: np.random.Generator, picture: np.ndarray, frames: int, view: tuple[int, int], *, shrink: Range, pan: float
 ) -> np.ndarray:
-    """A slow pan and zoom over a uint8 (H,W,3) picture: float32 (frames,h,w,3) in [0,1].
+    """A pan and slow zoom over a uint8 (H,W,3) picture: float32 (frames,h,w,3) in [0,1].
 
-    The view stays inside the picture and moves steadily by fractions of a pixel.
+    The view stays inside the picture and moves steadily by fractions of a pixel, by at most `pan` of its shorter side
+    per frame.
     """
     size, side = np.array(picture.shape[:2]), np.array(view)
     first = shrink_factor(rng, shrink, size=picture.shape[:2], view=view)
@@ -54,7 +54,7 @@ def camera_move(
     # Centres are free where the larger of the two views still fits.
     margin = max(first, last) * side / 2
     start = rng.uniform(margin, np.maximum(size - margin, margin))
-    angle, speed = rng.uniform(-np.pi, np.pi), rng.uniform(0, LARGEST_PAN) * min(view) * first
+    angle, speed = rng.uniform(-np.pi, np.pi), rng.uniform(0, pan) * min(view) * first
     path = np.array([np.sin(angle), np.cos(angle)]) * speed * (frames - 1)
     end = np.clip(start + path, margin, np.maximum(size - margin, margin))
     # Averaging down first leaves a factor close to one for the interpolation, which would alias otherwise.

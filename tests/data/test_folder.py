@@ -66,6 +66,25 @@ def test_windows_begin_anywhere(folder):
     assert begun == set(range(8))
 
 
+def test_a_stride_takes_frames_as_far_apart_as_the_video_allows(folder):
+    video = noise(1, 12)
+    source = FolderClips(folder, allow=["clip.mkv"], stride=(1, 4), **PLAIN)
+    taken = set()
+    for draw in range(40):
+        clip = source.clip(np.random.default_rng(draw), 5, 30, 36)  # 2 is the most that 12 frames allow
+        taken |= {step for step in (1, 2) for start in range(step) if found_in(clip, video[start::step])}
+    assert taken == {1, 2}
+    assert found_in(source.clip(np.random.default_rng(0), 12, 30, 36), video)
+    assert source.clip(np.random.default_rng(0), 20, 30, 36).shape[0] == 20
+    assert found_in(source.clip(np.random.default_rng(0), 1, 30, 36), video)
+
+
+@pytest.mark.parametrize("wrong", [{"stride": (0, 2)}, {"stride": (1, 1.5)}, {"stride": (3, 2)}, {"pan": -0.1}])
+def test_useless_motion_is_the_users_mistake(folder, wrong):
+    with pytest.raises(UserError, match=f"{next(iter(wrong))} is "):
+        FolderClips(folder, **wrong)
+
+
 def test_equal_generators_give_equal_clips_whatever_came_before(folder):
     first, second = FolderClips(folder), FolderClips(folder)
     for seed in (3, 1, 2):

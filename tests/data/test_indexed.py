@@ -75,6 +75,25 @@ def test_clips_are_windows_of_one_shot_at_some_place(films):
         )
 
 
+def test_strides_end_within_the_shot(films):
+    shots = [np.stack(list(read_frames(films / "film.mp4")))[part] for part in (slice(30), slice(30, 54))]
+    shots.append(np.stack(pan(4, 20)))
+    shape = Shape(8, *shots[0].shape[1:3])
+    taken = set()
+    for clip in drawn(source(films / "index.parquet", shape, stride=(1, 9)), shape, 30):
+        found = np.rint(clip * 255).astype(np.uint8)
+        places = [
+            step
+            for shot in shots
+            for step in range(1, (len(shot) - 1) // 7 + 1)
+            for start in range(len(shot) - 7 * step)
+            if np.array_equal(shot[start : start + 7 * step + 1 : step], found)
+        ]
+        assert places
+        taken |= set(places)
+    assert taken >= {1, 2, 3, 4}  # 4 is the most that 30 frames allow
+
+
 def test_shards_give_the_very_samples_of_the_files(films, packed):
     for shape in (LONG, SHORT, SINGLE):
         one, two = (drawn(source(place, shape), shape, 6) for place in (films / "index.parquet", packed))

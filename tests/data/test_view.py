@@ -42,13 +42,13 @@ def test_too_small_pictures_are_refused():
         with pytest.raises(UserError, match="too small"):
             random_crop(np.random.default_rng(0), plane()[None], view, shrink=shrink)
         with pytest.raises(UserError, match="too small"):
-            camera_move(np.random.default_rng(0), plane(), 3, view, shrink=shrink)
+            camera_move(np.random.default_rng(0), plane(), 3, view, shrink=shrink, pan=0.03)
 
 
 @pytest.mark.parametrize("shrink", [(1.0, 1.0), (1.0, 2.0)])
 def test_camera_moves_are_steady_slow_and_inside(shrink):
     for seed in range(30):
-        clip = camera_move(np.random.default_rng(seed), plane(), 9, (32, 40), shrink=shrink) * 255 / 2
+        clip = camera_move(np.random.default_rng(seed), plane(), 9, (32, 40), shrink=shrink, pan=0.03) * 255 / 2
         assert clip.shape == (9, 32, 40, 3)
         middle = clip[:, 16, 20, :2]
         steps = np.diff(middle, axis=0)
@@ -62,13 +62,17 @@ def test_camera_moves_are_steady_slow_and_inside(shrink):
 
 def test_a_still_camera_reproduces_the_pixels():
     picture = np.random.default_rng(3).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    clip = camera_move(np.random.default_rng(0), picture, 4, (16, 24), shrink=(1.0, 1.0))
+    clip = camera_move(np.random.default_rng(0), picture, 4, (16, 24), shrink=(1.0, 1.0), pan=0.03)
     assert np.abs(clip - picture / np.float32(255)).max() < 1e-4
 
 
-def test_most_camera_moves_do_move():
-    moved = 0
+def test_most_camera_moves_do_move_and_faster_where_they_may():
+    moved, speeds = 0, {0.03: 0.0, 0.2: 0.0}
     for seed in range(20):
-        clip = camera_move(np.random.default_rng(seed), plane(), 5, (32, 32), shrink=(1.0, 1.0))
-        moved += np.abs(clip[0] - clip[-1]).mean() * 255 > 0.5
+        for pan in speeds:
+            clip = camera_move(np.random.default_rng(seed), plane(), 5, (32, 32), shrink=(1.0, 1.0), pan=pan)
+            middle = clip[:, 16, 16, :2] * 255 / 2
+            speeds[pan] = max(speeds[pan], np.abs(np.diff(middle, axis=0)).max())
+            moved += pan < 0.1 and np.abs(clip[0] - clip[-1]).mean() * 255 > 0.5
     assert moved > 12
+    assert speeds[0.03] < 1.5 < 3 < speeds[0.2] < 7.5
