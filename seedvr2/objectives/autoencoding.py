@@ -1,6 +1,7 @@
 """Training the causal video VAE (§3.1 of SeedVR): L1, KL, perceptual distance, and late a patch discriminator."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,12 +12,15 @@ from seedvr2.data.batch import Batch
 from seedvr2.errors import UserError
 from seedvr2.losses.adversarial import Hinge
 from seedvr2.losses.reconstruction import adaptive_weight
+from seedvr2.models.vae.overlap import UPDATES
 from seedvr2.models.vae.start import start_as_codec
 from seedvr2.objectives.objective import Build, Exported, Metrics, Recipe, Weights
 from seedvr2.objectives.restored_latents import RestoredLatents
 from seedvr2.objectives.workload import Learner, Pass, Workload
 from seedvr2.optim.schedule import constant
 from seedvr2.optim.trainee import Trainee, frozen
+
+_STARTS = {"codec": start_as_codec, "overlap": partial(start_as_codec, overlap=UPDATES), "random": None}
 
 
 class Spread:
@@ -48,7 +52,8 @@ class Spread:
 class Autoencoding:
     """Reconstruct clips from a sampled posterior; clips of a step have one size.
 
-    start: what a fresh VAE does at first (see `models/vae/start.py`); no effect on weights from a file. learns: the
+    start: what a fresh VAE does at first: a linear codec in closed form (`models/vae/start.py`), one whose patches
+    overlap (`models/vae/overlap.py`, minutes), or nothing in particular; no effect on weights from a file. learns: the
     whole VAE, or only the decoder of an existing one, so that its latents and their scale stay what they are.
     restored: recipe of `RestoredLatents`, so that a decoder also learns to show what a generator makes, or None.
     degraded: share of the other clips that are degraded ones, to be reconstructed as they are, since an encoder meets
@@ -67,7 +72,7 @@ class Autoencoding:
         schedule: Callable[[int, int], float] = constant,
         max_norm: float | None = 1.0,
         ema: float | None = 0.999,
-        start: Literal["codec", "random"] = "codec",
+        start: Literal["codec", "overlap", "random"] = "codec",
         learns: Literal["all", "decoder"] = "all",
         restored: Callable[..., RestoredLatents] | None = None,
         degraded: float = 0.0,
@@ -79,6 +84,8 @@ class Autoencoding:
         adversarial_weight: float = 0.5,
         adversarial_start: float = 0.8,
     ):
+        if start not in _STARTS:
+            raise UserError(f"start {start} does not exist; use {', '.join(_STARTS)}")
         if not 0 <= degraded <= 1:
             raise UserError(f"degraded is {degraded}: give the share of clips, from 0 to 1")
         if restored and learns != "decoder":
@@ -89,7 +96,7 @@ class Autoencoding:
         if learns == "decoder":
             path = weights.require("vae", purpose="a decoder is trained for the encoder of an existing VAE")
             self.scale = weights.latent_scale(path)
-        self.vae = build("vae", vae, path, start=start_as_codec if start == "codec" else None)
+        self.vae = build("vae", vae, path, start=_STARTS[start])
         if learns == "decoder":
             self.vae.encoder.requires_grad_(False)
         self.degraded = degraded

@@ -24,42 +24,62 @@ ENERGIES = COLOURS.square().sum(dim=1)  # of planes in pixels; rows of COLOURS d
 _DETAILS = (0, 1, 1, 2)  # along how many axes a band varies
 _CHROMA_COST = 3  # detail of luma that is worth as much as the mean of a colour difference
 _SIZE, _COUNT = 256, 8  # of the noise
-_FALLOFF, _FALLOFF_OF_CHANGES = 1.2, 0.9  # of the amplitude with frequency
+FALLOFF, _FALLOFF_OF_CHANGES = 1.2, 0.9  # of the amplitude with frequency
 _DEVIATIONS = torch.tensor([0.4, 0.11, 0.11])  # of luma and colour differences, frames being -1 to 1
 _ROWS = 100_000  # positions that a regression takes
 _RIDGE = 1e-5  # of the mean square
 _EXACT = 1e4  # weight of one exact position
-_ENOUGH = 5  # latents that hold the means of all planes and the slopes of luma
+ENOUGH = 5  # latents that hold the means of all planes and the slopes of luma
 
 
 class LinearCodec(NamedTuple):
-    """An encoder's last step and a decoder.
+    """An encoder and a decoder of the planes of luma and two colour differences (n, 3, 8h, 8w).
 
-    analysis: (latents, signals, 2, 2), from 2 x 2 positions of the given signals at 1/4 of the resolution. deviations:
-    of the latents. signals: what the decoder carries at 1/8, 1/4, 1/2 and the whole of the resolution. kernels: (out,
-    in, 3, 3), to the signals of each scale from the latents, or from the `parents` that the coarser signals merge to.
+    analysis: of the three halvings, (out, in, k, k), of which k - 2 rows and columns reach beyond the 2 x 2 positions
+    that one value stands for. mixing: (latents, latents, j, j), from what they say to latents of unit deviation.
+    signals: what the decoder carries at 1/8, 1/4, 1/2 and the whole of the resolution. kernels: (out, in, 3, 3), to the
+    signals of each scale from the latents, or from the `parents` that the coarser signals merge to.
     """
 
-    analysis: Tensor
-    deviations: Tensor
+    analysis: list[Tensor]
+    mixing: Tensor
     signals: list[list[Path]]
     kernels: list[Tensor]
 
+    def encode(self, planes: Tensor) -> Tensor:
+        """Latents (n, latents, h, w) of planes (n, 3, 8h, 8w)."""
+        return F.conv2d(halve(planes, self.analysis), self.mixing, padding="same")
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Planes (n, 3, 8h, 8w) of latents (n, latents, h, w)."""
+        return self.finished(F.conv2d(latents, self.kernels[0], padding=1))
+
+    def finished(self, carried: Tensor, halvings: int = 3) -> Tensor:
+        """Planes of what the decoder carries at that scale."""
+        for scale in range(3 - halvings, 3):
+            carried = F.conv2d(merged(carried, self.signals[scale]), self.kernels[scale + 1], padding=1)
+        return carried
+
 
 @cache
-def fit_codec(given: tuple[Path, ...], latents: int, room: tuple[int, int, int]) -> LinearCodec:
-    """The codec of at most `latents` components of the `given` signals at 1/4 of the resolution.
+def fit_codec(
+    half: tuple[Path, ...], quarter: tuple[Path, ...], latents: int, room: tuple[int, int, int]
+) -> LinearCodec:
+    """The codec of at most `latents` components of the signals `quarter`, at 1/4 of the resolution, of signals `half`.
 
     room: how many signals the decoder can carry at 1/8, 1/4 and 1/2 of it. From 5 latents on ramps come back exactly.
     Calls of a process share their results, which must not be changed.
     """
     draws = torch.Generator().manual_seed(0)
-    rough = pyramid(noise(draws, _FALLOFF))
-    smooth = pyramid(_ramps() if latents >= _ENOUGH else _ramps()[:0])
-    before = [select(scales[2], given) for scales in (rough, smooth)]
-    analysis = _components(before[0], given, latents)
-    known, exact = (F.conv2d(each, analysis, stride=2) for each in before)
-    codec = LinearCodec(analysis, known.std(dim=(0, 2, 3)), carried(room), [])
+    rough = pyramid(noise(draws, FALLOFF))
+    smooth = pyramid(ramps() if latents >= ENOUGH else ramps()[:0])
+    components = _components(select(rough[2], quarter), quarter, latents)
+    analysis = [haar(all_paths(0), half), haar(half, quarter), components]
+    known, exact = (halve(scales[0], analysis) for scales in (rough, smooth))
+    deviations = known.std(dim=(0, 2, 3))
+    known, exact = (each / deviations[:, None, None] for each in (known, exact))
+    mixing = (1 / deviations).diag()[:, :, None, None]
+    codec = LinearCodec(analysis, mixing, carried(room), [])
     for halvings, wanted in zip((3, 2, 1, 0), codec.signals, strict=True):
         kernel = _regression(known, select(rough[halvings], wanted), draws, exact, select(smooth[halvings], wanted))
         codec.kernels.append(kernel)
@@ -69,26 +89,45 @@ def fit_codec(given: tuple[Path, ...], latents: int, room: tuple[int, int, int])
     return codec
 
 
-@cache
-def fit_changes(quarter: tuple[Path, ...], half: tuple[Path, ...], bands: int) -> tuple[Tensor, Tensor]:
-    """How changes of luma between frames go on to finer scales, as kernels (signals, 1, 3, 3).
+class Changes(NamedTuple):
+    """How changes of luma between frames go on to finer scales.
 
-    Known are the first `bands` bands of 8 x 8 pixels, as values of 4 x 4. Returns the kernel from these to the signals
-    `quarter` of that scale, and from what it says of their means, each repeated 2 x 2, to the signals `half`.
+    known, planes: changes (n, 1, 4h, 4w) as they are known (`fit_changes`) and (n, 3, 16h, 16w) as they are. mean:
+    kernel (1, 1, 3, 3) from the former to their means over 4 x 4 pixels. quarter: (signals, 1, 3, 3), to the signals of
+    that scale. half: (signals, 1, 3, 3), from what `mean` says, each value repeated 2 x 2, to those of that scale.
+    """
+
+    known: Tensor
+    planes: Tensor
+    mean: Tensor
+    quarter: Tensor
+    half: Tensor
+
+    def known_at_half(self) -> Tensor:
+        """What is known at the next scale (n, 1, 8h, 8w)."""
+        return F.conv2d(self.known, self.mean, padding=1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@cache
+def fit_changes(quarter: tuple[Path, ...], half: tuple[Path, ...], bands: int) -> Changes:
+    """Fit them to noise. Known are the first `bands` bands of 8 x 8 pixels, as values of 4 x 4.
+
+    quarter, half: the signals that the decoder carries at these scales.
     """
     draws = torch.Generator().manual_seed(1)
     scales = pyramid(noise(draws, _FALLOFF_OF_CHANGES))
     lumas = [(0, 0, 0, band) for band in range(bands)]
     known = merged(select(scales[3], lumas), lumas)
-    kernels = []
-    for wanted, scale in ((quarter, scales[2]), (half, scales[1])):
-        kernel = torch.zeros(len(wanted), 1, 3, 3)
+    planes = scales[0] * torch.eye(3)[0][:, None, None]
+    changes = Changes(known, planes, *[known.new_zeros(len(paths), 1, 3, 3) for paths in ([()], quarter, half)])
+    changes.mean.copy_(_regression(known, select(scales[2], [(0, 0, 0)]), draws))
+    for given, wanted, scale, kernel in (
+        (known, quarter, scales[2], changes.quarter),
+        (changes.known_at_half(), half, scales[1], changes.half),
+    ):
         luma = [index for index, path in enumerate(wanted) if not path[0]]
-        kernel[luma] = _regression(known, select(scale, [wanted[index] for index in luma]), draws)
-        kernels.append(kernel)
-        mean = [index for index in luma if not any(wanted[index])]
-        known = F.conv2d(known, kernel[mean], padding=1).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    return tuple(kernels)
+        kernel[luma] = _regression(given, select(scale, [wanted[index] for index in luma]), draws)
+    return changes
 
 
 def carried(room: Sequence[int]) -> list[list[Path]]:
@@ -128,6 +167,22 @@ def parents(paths: Sequence[Path]) -> list[Path]:
     return lowest({path[:-1] for path in paths}, len(paths))
 
 
+def haar(coarse: Sequence[Path], fine: Sequence[Path]) -> Tensor:
+    """Haar analysis as a kernel (fine, coarse, 2, 2)."""
+    kernel = torch.zeros(len(fine), len(coarse), 2, 2)
+    for output, path in enumerate(fine):
+        kernel[output, coarse.index(path[:-1])] = BANDS[path[-1]] / 4
+    return kernel
+
+
+def halve(x: Tensor, kernels: Sequence[Tensor]) -> Tensor:
+    """Apply kernels (out, in, k, k) that halve the resolution one after the other, zeros below and on the right."""
+    for kernel in kernels:
+        beyond = kernel.shape[-1] - 2
+        x = F.conv2d(F.pad(x, (0, beyond, 0, beyond)), kernel, stride=2)
+    return x
+
+
 def split(x: Tensor) -> Tensor:
     """Haar analysis of (n, k, 2h, 2w): the bands (n, 4k, h, w) of every signal."""
     patches = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
@@ -142,14 +197,18 @@ def pyramid(planes: Tensor) -> list[Tensor]:
     return scales
 
 
+def merging(paths: Sequence[Path]) -> Tensor:
+    """Haar synthesis of their parents, (parents, 2, 2, paths): what every band adds at every sub-position."""
+    coarse = parents(paths)
+    matrix = torch.zeros(len(coarse), 2, 2, len(paths))
+    for channel, path in enumerate(paths):
+        matrix[coarse.index(path[:-1]), :, :, channel] = BANDS[path[-1]]
+    return matrix
+
+
 def merged(bands: Tensor, paths: Sequence[Path]) -> Tensor:
     """Haar synthesis of their parents (n, parents, 2h, 2w) from bands (n, paths, h, w)."""
-    coarse = parents(paths)
-    n, _, h, w = bands.shape
-    result = bands.new_zeros(n, len(coarse), h, 2, w, 2)
-    for channel, path in enumerate(paths):
-        result[:, coarse.index(path[:-1])] += torch.einsum("ij,nhw->nhiwj", BANDS[path[-1]], bands[:, channel])
-    return result.flatten(4, 5).flatten(2, 3)
+    return F.pixel_shuffle(F.conv2d(bands, merging(paths).flatten(0, 2)[:, :, None, None]), 2)
 
 
 def noise(draws: torch.Generator, falloff: float) -> Tensor:
@@ -162,7 +221,7 @@ def noise(draws: torch.Generator, falloff: float) -> Tensor:
     return planes / planes.std() * _DEVIATIONS[:, None, None]
 
 
-def _ramps() -> Tensor:
+def ramps() -> Tensor:
     """Each plane alone, (9, 3, h, w): one value, and a ramp in either direction."""
     ramp = torch.linspace(-1, 1, _SIZE).expand(_SIZE, _SIZE)
     shapes = torch.stack([torch.ones_like(ramp), ramp, ramp.T])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedvr2.errors import UserError
@@ -23,14 +24,16 @@ from seedvr2.models.vae.linear_codec import (
     BANDS,
     COLOURS,
     ENERGIES,
+    Changes,
     Path,
     all_paths,
     fit_changes,
     fit_codec,
     halved,
     lowest,
-    parents,
+    merging,
 )
+from seedvr2.models.vae.overlap import overlapping, refitted
 
 _LARGE, _SMALL = 4.0, 0.5  # constants at the output norms, and elsewhere
 _SHIFT = 3.0  # argument of SiLU around which it is nearly linear
@@ -53,8 +56,10 @@ class Places(NamedTuple):
 
 
 @torch.no_grad()
-def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
+def start_as_codec(vae: VideoVAE, generator: torch.Generator, *, overlap: int = 0) -> None:
     """Overwrite the weights of a fresh VAE in place; `generator` draws the noise that breaks ties.
+
+    overlap: updates in which the codec learns to let its patches overlap (`overlap.py`); 0 for the closed form.
 
     Raises UserError for a VAE whose norms have too few channels per group.
     """
@@ -69,41 +74,49 @@ def start_as_codec(vae: VideoVAE, generator: torch.Generator) -> None:
     motions = _MOTIONS * bands
     still = len(final.plus) - motions
     room = min(widths[3] * 3 // 4, _CARRIED), min(widths[2:]) * 3 // 4, min(widths[1:3]) * 3 // 4
-    codec = fit_codec(tuple(quarter), still, room)
+    codec = fit_codec(tuple(half), tuple(quarter), still, room)
+    if overlap:
+        codec = overlapping(codec, overlap)
     _silence(vae, generator)
-    # Encoder: colours, two Haar levels, principal components, then gains.
+    # Encoder: colours, three halvings, then gains.
     downs = [block.downsamplers[0].conv for block in encoder.down_blocks[:3]]
     _centre(encoder.conv_in, COLOURS / ENERGIES[:, None], range(3), range(3))
-    _analyse(downs[0], colours, half)
-    _analyse(downs[1], half, quarter)
-    _pick(downs[2], codec.analysis, final.plus[:still])
+    for conv, kernel, outputs in zip(
+        downs, codec.analysis, (range(len(half)), range(len(quarter)), final.plus[:still]), strict=True
+    ):
+        _pick(conv, kernel, outputs)
     if bands:
         _analyse_motion(encoder, half, quarter, final.plus[still:])
     downs[2].weight[final.minus] = -downs[2].weight[final.plus]
-    gains = torch.cat([1 / codec.deviations, torch.tensor(_MOTION_GAINS[:bands] * _MOTIONS)])
+    motion_gains = torch.tensor(_MOTION_GAINS[:bands] * _MOTIONS)
     _set_constants(downs[2], final.constants)
     for shortcut in _shortcuts(encoder.down_blocks[3]):
         _set_constants(shortcut, final.constants, first=shortcut.in_channels)
-    _linear_output(encoder.conv_norm_out, encoder.conv_out, final, gains.diag())
+    _linear_output(encoder.conv_norm_out, encoder.conv_out, final, _beside(codec.mixing, motion_gains.diag()))
     encoder.conv_out.bias[vae.latent_channels :] = _LOGVAR
     # Decoder: predictions of the bands of finer and finer scales.
     carried = len(codec.signals[0])
-    _predict(decoder.conv_in, codec.kernels[0] / gains[:still, None, None], range(carried), range(still))
-    _centre(decoder.conv_in, (1 / gains[still:]).diag(), range(carried, carried + motions), range(still, len(gains)))
+    _predict(decoder.conv_in, codec.kernels[0], range(carried), range(still))
+    _centre(
+        decoder.conv_in, (1 / motion_gains).diag(), range(carried, carried + motions), range(still, still + motions)
+    )
     for level, block in enumerate(decoder.up_blocks[:3]):
-        made, wanted = parents(codec.signals[level]), codec.signals[level + 1]
-        places = picture.plus if level == 2 else range(len(wanted))
-        up = block.upsamplers[0]
-        _synthesise(up.upscale_conv, codec.signals[level], made, places[: len(made)])
-        _predict(up.conv, codec.kernels[level + 1], places, places[: len(made)])
+        fine, kernel = codec.signals[level], codec.kernels[level + 1]
+        places = picture.plus if level == 2 else range(len(kernel))
+        made, up = places[: kernel.shape[1]], block.upsamplers[0]
+        _synthesise(up.upscale_conv, fine, made)
+        _predict(up.conv, kernel, places, made)
     if bands:
-        _synthesise_motion(decoder, *codec.signals[1:3], range(carried, carried + motions))
+        changes = fit_changes(*map(tuple, codec.signals[1:3]), bands)
+        if overlap:
+            changes = refitted(changes, codec)
+        _synthesise_motion(decoder, changes, range(carried, carried + motions))
     spread = decoder.up_blocks[2].upsamplers[0].conv
     spread.weight[picture.minus] = -spread.weight[picture.plus]
     _set_constants(spread, picture.constants)
     for shortcut in _shortcuts(decoder.up_blocks[3]):
         _set_constants(shortcut, picture.constants, first=shortcut.in_channels)
-    _linear_output(decoder.conv_norm_out, decoder.conv_out, picture, COLOURS.T)
+    _linear_output(decoder.conv_norm_out, decoder.conv_out, picture, COLOURS.T[:, :, None, None])
 
 
 def _places(norm: FrameNorm, signals: int, usable: int) -> Places:
@@ -178,21 +191,14 @@ def _set_constants(conv: nn.Conv3d, values: Tensor, *, first: int = 0) -> None:
             conv.bias[channel] = values[channel]
 
 
-def _analyse(conv: nn.Conv3d, coarse: Sequence[Path], fine: Sequence[Path]) -> None:
-    """Make a down-sampling convolution the Haar analysis of the newest frame, on the first channels."""
-    filters = torch.zeros(len(fine), len(coarse), 2, 2)
-    for output, path in enumerate(fine):
-        filters[output, coarse.index(path[:-1])] = BANDS[path[-1]] / 4
-    _pick(conv, filters, range(len(fine)))
-
-
 def _pick(conv: nn.Conv3d, filters: Tensor, outputs: Sequence[int]) -> None:
-    """Let outputs of a down-sampling convolution be filters (outputs, inputs, 2, 2) of the newest frame."""
+    """Let outputs of a down-sampling convolution be filters (outputs, inputs, k, k) of the newest frame."""
     _clear(conv, outputs)
-    conv.weight[outputs, : filters.shape[1], -1, :2, :2] = filters
+    side = filters.shape[-1]
+    conv.weight[outputs, : filters.shape[1], -1, :side, :side] = filters
 
 
-def _synthesise(conv: nn.Conv3d, fine: Sequence[Path], coarse: Sequence[Path], outputs: Sequence[int]) -> None:
+def _synthesise(conv: nn.Conv3d, fine: Sequence[Path], outputs: Sequence[int]) -> None:
     """Make an upscaling convolution the Haar synthesis, for every sub-position in time alike.
 
     Other outputs repeat what they say of the first position, else training draws their differences on smooth pictures.
@@ -201,11 +207,8 @@ def _synthesise(conv: nn.Conv3d, fine: Sequence[Path], coarse: Sequence[Path], o
     weight, bias = conv.weight.view(2, 2, -1, width, width), conv.bias.view(2, 2, -1, width)
     weight.copy_(weight[:1, :1].clone().expand_as(weight))  # row, column, time, output, input
     bias.copy_(bias[:1, :1].clone().expand_as(bias))
-    for output, path in zip(outputs, coarse, strict=True):
-        weight[:, :, :, output] = 0
-        for source, child in enumerate(fine):
-            if child[:-1] == path:
-                weight[:, :, :, output, source] = BANDS[child[-1]][:, :, None]
+    weight[:, :, :, outputs] = 0
+    weight[:, :, :, outputs, : len(fine)] = merging(fine).movedim(0, 2)[:, :, None]
 
 
 def _predict(conv: nn.Conv3d, kernel: Tensor, outputs: Sequence[int], inputs: Sequence[int]) -> None:
@@ -233,10 +236,10 @@ def _analyse_motion(encoder: Encoder, half: Sequence[Path], quarter: Sequence[Pa
     last.weight[before, odd, -2, :2, :2] = last.weight[after, odd, -1, :2, :2] = bands
 
 
-def _synthesise_motion(decoder: Decoder, quarter: Sequence[Path], half: Sequence[Path], sources: Sequence[int]) -> None:
+def _synthesise_motion(decoder: Decoder, changes: Changes, sources: Sequence[int]) -> None:
     """Add the deviations to the interpolated frames that they belong to, each at the layer that makes its frame."""
     ups = [block.upsamplers[0] for block in decoder.up_blocks[:2]]
-    odd = even = len(quarter)  # channels of the deviations that one layer, and the next, add
+    odd = even = len(changes.quarter)  # channels of the deviations that one layer, and the next, add
     even += 1
     for up in ups:
         width = up.conv.in_channels
@@ -249,22 +252,31 @@ def _synthesise_motion(decoder: Decoder, quarter: Sequence[Path], half: Sequence
     first[:, 0, odd, before] = first[:, 1, odd, after] = signs
     first[:, 0, even, middle] = signs
     second[:, 0, odd, odd] = 1
-    kernels = fit_changes(tuple(quarter), tuple(half), bands)
-    for up, added, kernel in zip(ups, (even, odd), kernels, strict=True):
+    for up, added, kernel in zip(ups, (even, odd), (changes.quarter, changes.half), strict=True):
         up.conv.weight[: len(kernel), added, -1] = kernel[:, 0]
     ups[0].conv.weight[odd] = 0
-    ups[0].conv.weight[odd, odd, -1] = kernels[0][quarter.index((0, 0, 0)), 0]
+    ups[0].conv.weight[odd, odd, -1] = changes.mean[0, 0]
 
 
-def _linear_output(norm: FrameNorm, conv: nn.Conv3d, places: Places, matrix: Tensor) -> None:
-    """Set norm and output convolution so that together with SiLU they apply a matrix (outputs, signals)."""
+def _beside(kernel: Tensor, matrix: Tensor) -> Tensor:
+    """A kernel (outputs, inputs, j, j) for some channels and a matrix, of the same position, for those after them."""
+    outputs, inputs, side = kernel.shape[0], kernel.shape[1], kernel.shape[-1]
+    result = kernel.new_zeros(outputs + len(matrix), inputs + len(matrix), side, side)
+    result[:outputs, :inputs] = kernel
+    result[outputs:, inputs:, side // 2, side // 2] = matrix
+    return result
+
+
+def _linear_output(norm: FrameNorm, conv: nn.Conv3d, places: Places, kernel: Tensor) -> None:
+    """Set norm and output convolution so that together with SiLU they apply a kernel (outputs, signals, j, j)."""
     size = norm.num_channels // norm.num_groups
     deviation = (places.constants.view(-1, size) ** 2).mean(dim=1).sqrt().repeat_interleave(size)
     norm.weight.copy_(deviation)
     norm.bias.fill_(_SHIFT)
-    outputs = range(len(matrix))
+    outputs, margin = range(len(kernel)), (conv.kernel_size[1] - kernel.shape[-1]) // 2
+    applied = F.pad(kernel / (2 * _SLOPE), (margin,) * 4)
     conv.weight.mul_(_NOISE)
-    _centre(conv, matrix / (2 * _SLOPE), outputs, places.plus)
-    row, column = conv.kernel_size[1] // 2, conv.kernel_size[2] // 2
-    conv.weight[: len(matrix), places.minus, -1, row, column] = -matrix / (2 * _SLOPE)
+    _clear(conv, outputs)
+    conv.weight[: len(kernel), places.plus, -1] = applied
+    conv.weight[: len(kernel), places.minus, -1] = -applied
     conv.bias.zero_()

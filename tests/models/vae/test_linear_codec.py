@@ -21,7 +21,7 @@ from seedvr2.models.vae.linear_codec import (
     select,
 )
 
-GIVEN, ROOM = tuple(lowest(all_paths(2), 18)), (48, 48, 12)
+HALF, QUARTER, ROOM = tuple(all_paths(1)), tuple(lowest(all_paths(2), 18)), (48, 48, 12)
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +38,9 @@ def drawn():
     return pyramid(torch.einsum("pc,nchw->nphw", COLOURS / ENERGIES[:, None], frames))
 
 
-def latents_of(codec, scales, given):
-    return conv2d(select(scales[2], given), codec.analysis, stride=2)
-
-
-def decoded(codec, scales, given):
+def through(codec, scales):
     """Luma and colour differences from latents."""
-    known = latents_of(codec, scales, given)
-    for kernel, paths in zip(codec.kernels, codec.signals, strict=True):
-        known = conv2d(known, kernel, padding=1)
-        if len(paths[0]) > 1:
-            known = merged(known, paths)
-    return known
+    return codec.decode(codec.encode(scales[0]))
 
 
 def haar_bands(scales, latents):
@@ -67,45 +58,43 @@ def test_merging_undoes_splitting(scales):
 
 @pytest.mark.parametrize("latents", [16, 19])
 def test_predictions_beat_as_many_haar_bands(scales, latents):
-    predicted, plain = decoded(fit_codec(GIVEN, latents, ROOM), scales, GIVEN), haar_bands(scales, latents)
+    predicted, plain = through(fit_codec(HALF, QUARTER, latents, ROOM), scales), haar_bands(scales, latents)
     error, plain_error = ((result - scales[0]).square().mean() for result in (predicted, plain))
     assert error < 0.75 * plain_error
 
 
 def test_pictures_with_hard_edges_lose_little_by_the_fit_to_noise(drawn):
-    predicted, plain = decoded(fit_codec(GIVEN, 19, ROOM), drawn, GIVEN), haar_bands(drawn, 19)
+    predicted, plain = through(fit_codec(HALF, QUARTER, 19, ROOM), drawn), haar_bands(drawn, 19)
     error, plain_error = ((result - drawn[0]).square().mean() for result in (predicted, plain))
     assert error < 1.1 * plain_error
 
 
 def test_patches_meet_without_steps(scales):
-    luma = decoded(fit_codec(GIVEN, 19, ROOM), scales, GIVEN)[:, 0, :, 16:-16]
+    luma = through(fit_codec(HALF, QUARTER, 19, ROOM), scales)[:, 0, :, 16:-16]
     steps = luma.diff(dim=-1).abs().mean(dim=(0, 1))
     assert steps[7::8].mean() < 1.5 * steps.mean()  # 2.3 with Haar bands alone
 
 
 @pytest.mark.parametrize("latents", [1, 3, 4, 5, 12])
 def test_few_latents_do_no_harm(scales, latents):
-    errors = decoded(fit_codec(GIVEN, latents, ROOM), scales, GIVEN) - scales[0]
+    errors = through(fit_codec(HALF, QUARTER, latents, ROOM), scales) - scales[0]
     assert (errors.square().mean(dim=(0, 2, 3)) < 1.05 * scales[0].square().mean(dim=(0, 2, 3))).all()
 
 
-def test_latents_of_noise_have_the_told_deviations(scales):
-    codec = fit_codec(GIVEN, 12, ROOM)
-    told = latents_of(codec, scales, GIVEN).std(dim=(0, 2, 3)) / codec.deviations
-    assert told[0] == pytest.approx(1, rel=0.4)  # the mean luma of so few pictures varies
-    assert torch.allclose(told[1:], torch.ones(11), rtol=0.15)
+def test_latents_of_noise_have_unit_deviation(scales):
+    deviations = fit_codec(HALF, QUARTER, 12, ROOM).encode(scales[0]).std(dim=(0, 2, 3))
+    assert deviations[0] == pytest.approx(1, rel=0.4)  # the mean luma of so few pictures varies
+    assert torch.allclose(deviations[1:], torch.ones(11), rtol=0.15)
 
 
 @pytest.mark.parametrize("room", [(12, 6, 3), (48, 6, 3)])
 def test_less_room_is_used_up_and_respected(scales, room):
-    given = tuple(lowest(all_paths(2), 6))
-    codec = fit_codec(given, 9, room)
+    codec = fit_codec(HALF, tuple(lowest(all_paths(2), 6)), 9, room)
     assert codec.signals == carried(room)
     assert [len(paths) for paths in codec.signals] == [min(room[0], 24), *room[1:], 3]
     for paths, finer in zip(codec.signals, codec.signals[1:], strict=False):
         assert set(parents(paths)) <= set(finer)
-    assert decoded(codec, scales, given).shape == scales[0].shape
+    assert through(codec, scales).shape == scales[0].shape
 
 
 @pytest.mark.parametrize("bands", [1, 3])
@@ -113,12 +102,14 @@ def test_predicted_changes_beat_repeated_means(bands):
     scales = pyramid(noise(torch.Generator().manual_seed(8), 0.9))  # changes are rougher than pictures
     quarter, half = tuple(lowest(all_paths(2), 24)), tuple(lowest(all_paths(1), 12))
     lumas = [(0, 0, 0, band) for band in range(bands)]
-    known = merged(select(scales[3], lumas), lumas)
-    for wanted, scale, kernel in zip((quarter, half), (2, 1), fit_changes(quarter, half, bands), strict=True):
+    changes = fit_changes(quarter, half, bands)._replace(known=merged(select(scales[3], lumas), lumas))
+    for wanted, scale, known, kernel in (
+        (quarter, 2, changes.known, changes.quarter),
+        (half, 1, changes.known_at_half(), changes.half),
+    ):
         luma = [index for index, path in enumerate(wanted) if not path[0]]
         target, guess = select(scales[scale], wanted)[:, luma], conv2d(known, kernel, padding=1)
         repeated = torch.cat([known, torch.zeros_like(target[:, 1:])], dim=1)
         error, plain_error = ((each - target).square().mean() for each in (guess[:, luma], repeated))
         assert error < plain_error
         assert not guess[:, [index for index in range(len(wanted)) if index not in luma]].any()
-        known = guess[:, :1].repeat_interleave(2, 2).repeat_interleave(2, 3)
