@@ -5,28 +5,24 @@ so that whatever a generator gets wrong shows as blocks. From there all kernels,
 with the spectrum of photographs, while noise is added to the latents. No picture is needed.
 """
 
+import logging
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seedvr2.models.vae.linear_codec import (
-    ENERGIES,
-    ENOUGH,
-    FALLOFF,
-    Changes,
-    LinearCodec,
-    noise,
-    ramps,
-)
+from seedvr2.models.vae.linear_codec import ENERGIES, ENOUGH, FALLOFF, Changes, LinearCodec, noise, ramps
 
-UPDATES = 2000
+UPDATES = 4000  # minutes
 _RATE, _WARMUP = 2e-3, 20
 _PICTURES, _BATCH, _SIDE = 8, 6, 128  # pictures in eights
-_ERRORS = 0.15  # deviation of the noise on latents of unit deviation
-_BORDER, _BORDER_SHARE = 16, 0.05  # pixels that count less, since the zeros around are not part of a picture
+_ERRORS = 0.1  # deviation of the noise on latents of unit deviation
+_BORDER, _BORDER_SHARE = 16, 0.1  # pixels that count less, since the zeros around are not part of a picture
 _SMOOTH, _RAMP = 10.0, 64  # weight and side of ramps, which have to come back as they are
 _SOLVING, _SOLVED = 50, 2  # iterations of a quadratic problem, and pictures
 _MIDDLE = 24  # pixels at each border of a ramp that do not count
+
+_log = logging.getLogger(__name__)
 
 
 @torch.enable_grad()
@@ -36,6 +32,7 @@ def overlapping(codec: LinearCodec, updates: int = UPDATES) -> LinearCodec:
     The first filters of the first two halvings, which give the mean luma, stay as they are: motion is measured by them.
     The result depends on the arguments and on the number of threads.
     """
+    _log.info("the codec that a fresh VAE starts as learns to overlap: %d updates", updates)
     draws = torch.Generator().manual_seed(2)
     pictures = torch.cat([noise(draws, FALLOFF) for _ in range(_PICTURES)])
     smooth = (ramps() if len(codec.mixing) >= ENOUGH else ramps()[:0])[..., :_RAMP, :_RAMP]
@@ -80,9 +77,7 @@ def refitted(changes: Changes, codec: LinearCodec) -> Changes:
         return total
 
     optimizer.step(error)
-    return changes._replace(
-        **{name: kernel.detach() for name, kernel in zip(("quarter", "half"), kernels, strict=True)}
-    )
+    return changes._replace(quarter=kernels[0].detach(), half=kernels[1].detach())
 
 
 def _crops(pictures: Tensor, draws: torch.Generator) -> Tensor:
