@@ -1,11 +1,11 @@
 """Where VAE training starts: a linear codec, so that training refines pictures instead of discovering them.
 
-Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of
-every frame. Here residual branches are silent and the other convolutions are those of `linear_codec.py`. A latent holds
-the newest of its four frames; the others are linear interpolations between latents, and where there are channels
-enough, three hold by how much the mean luma of each patch of 8 x 8 pixels differs from that, and six more its slopes,
-without which everything that moves would cross-fade. Before the two output norms every signal stands beside its
-negative and large constants, which makes norm and SiLU nearly linear.
+Fresh random layers need thousands of steps before even the mean colour passes the norms, which remove the mean of every
+frame. Here residual branches are silent and the other convolutions are those of `linear_codec.py`, or of `overlap.py`
+if patches shall overlap. A latent holds the newest of its four frames; the others are linear interpolations between
+latents, and where there are channels enough, three hold by how much the mean luma of each patch of 8 x 8 pixels differs
+from that, and six more its slopes, without which everything that moves would cross-fade. Before the two output norms
+every signal stands beside its negative and large constants, which makes norm and SiLU nearly linear.
 """
 
 from collections.abc import Sequence
