@@ -13,10 +13,9 @@ from torch import Tensor
 
 from seedvr2.models.vae.linear_codec import ENERGIES, ENOUGH, FALLOFF, Changes, LinearCodec, noise, ramps
 
-UPDATES = 4000  # minutes
+UPDATES, ERRORS = 4000, 0.1
 _RATE, _WARMUP = 2e-3, 20
 _PICTURES, _BATCH, _SIDE = 8, 6, 128  # pictures in eights
-_ERRORS = 0.1  # deviation of the noise on latents of unit deviation
 _BORDER, _BORDER_SHARE = 16, 0.1  # pixels that count less, since the zeros around are not part of a picture
 _SMOOTH, _RAMP = 10.0, 64  # weight and side of ramps, which have to come back as they are
 _SOLVING, _SOLVED = 50, 2  # iterations of a quadratic problem, and pictures
@@ -26,9 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 @torch.enable_grad()
-def overlapping(codec: LinearCodec, updates: int = UPDATES) -> LinearCodec:
+def overlapping(codec: LinearCodec, updates: int = UPDATES, *, errors: float = ERRORS) -> LinearCodec:
     """The codec after some updates; latents of noise still have unit deviation.
 
+    errors: deviation of the noise that is added to the latents meanwhile.
     The first filters of the first two halvings, which give the mean luma, stay as they are: motion is measured by them.
     The result depends on the arguments and on the number of threads.
     """
@@ -46,7 +46,7 @@ def overlapping(codec: LinearCodec, updates: int = UPDATES) -> LinearCodec:
     for update in range(updates):
         for group in optimizer.param_groups:
             group["lr"] = _RATE * min(1.0, (update + 1) / _WARMUP) * (1 - update / updates)
-        loss = _error(codec, _crops(pictures, draws), draws) + _SMOOTH * _error_of_smooth(codec, smooth)
+        loss = _error(codec, _crops(pictures, draws), errors, draws) + _SMOOTH * _error_of_smooth(codec, smooth)
         optimizer.zero_grad()
         loss.backward()
         for kernel in codec.analysis[:2]:
@@ -86,11 +86,11 @@ def _crops(pictures: Tensor, draws: torch.Generator) -> Tensor:
     return pictures[chosen, :, top : top + _SIDE, left : left + _SIDE]
 
 
-def _error(codec: LinearCodec, planes: Tensor, draws: torch.Generator) -> Tensor:
+def _error(codec: LinearCodec, planes: Tensor, size: float, draws: torch.Generator) -> Tensor:
     """Squared error in pixels of what is decoded from latents with errors."""
     latents = codec.encode(planes)
     errors = torch.randn(latents.shape, generator=draws) * latents.std(dim=(0, 2, 3), keepdim=True)
-    error = _energy(codec.decode(latents + _ERRORS * errors) - planes)
+    error = _energy(codec.decode(latents + size * errors) - planes)
     inner = error[:, _BORDER:-_BORDER, _BORDER:-_BORDER].sum() / error.numel()
     return _BORDER_SHARE * error.mean() + (1 - _BORDER_SHARE) * inner
 

@@ -16,7 +16,7 @@ HALF, QUARTER = tuple(all_paths(1)), tuple(lowest(all_paths(2), 18))
 def codecs():
     """The closed form and the codec after a few updates."""
     closed = fit_codec(HALF, QUARTER, 12, (24, 18, 12))
-    return closed, overlapping(closed, 300)
+    return closed, overlapping(closed, 200, errors=0.3)
 
 
 @pytest.fixture(scope="module")
