@@ -183,7 +183,7 @@ def test_what_stands_under_stages_must_be_stages():
 
 
 def test_values_from_a_fixed_list_are_checked():
-    for place, choices in (("vae", "'codec', 'random'"), ("base", "'random', 'copy'")):
+    for place, choices in (("vae", "'codec', 'overlap', 'random'"), ("base", "'random', 'copy'")):
         plain = settings("+experiment=debug")
         plain["stages"][place]["objective"]["start"] = "coppy"
         with pytest.raises(UserError, match=rf"stages\.{place}\.objective\.start is 'coppy': use one of {choices}"):

@@ -84,8 +84,6 @@ class Autoencoding:
         adversarial_weight: float = 0.5,
         adversarial_start: float = 0.8,
     ):
-        if start not in _STARTS:
-            raise UserError(f"start {start} does not exist; use {', '.join(_STARTS)}")
         if not 0 <= degraded <= 1:
             raise UserError(f"degraded is {degraded}: give the share of clips, from 0 to 1")
         if restored and learns != "decoder":

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from seedvr2.data.batch import Batch
-from seedvr2.errors import UserError
 from seedvr2.losses.reconstruction import PatchCritic, RandomConvDistance
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.models.vae.blocks import ResBlock
@@ -122,11 +121,6 @@ def test_a_fresh_vae_starts_as_a_codec_and_a_trained_one_is_left_alone(make):
     silent, loud = make(start="codec", vae=wide), make(vae=wide)
     assert all(not block.conv2.weight.any() for block in silent.vae.modules() if isinstance(block, ResBlock))
     assert all(block.conv2.weight.any() for block in loud.vae.modules() if isinstance(block, ResBlock))
-
-
-def test_the_start_is_one_of_three(make):
-    with pytest.raises(UserError, match="start codecs does not exist; use codec, overlap, random"):
-        make(start="codecs")
 
 
 def test_a_decoder_learns_for_the_latents_of_an_existing_vae(make, recorder):
