@@ -29,7 +29,7 @@ _DEVIATIONS = torch.tensor([0.4, 0.11, 0.11])  # of luma and colour differences,
 _ROWS = 100_000  # positions that a regression takes
 _RIDGE = 1e-5  # of the mean square
 _EXACT = 1e4  # weight of one exact position
-ENOUGH = 5  # latents that hold the means of all planes and the slopes of luma
+_ENOUGH = 5  # latents that hold the means of all planes and the slopes of luma
 
 
 class LinearCodec(NamedTuple):
@@ -72,7 +72,7 @@ def fit_codec(
     """
     draws = torch.Generator().manual_seed(0)
     rough = pyramid(noise(draws, FALLOFF))
-    smooth = pyramid(ramps() if latents >= ENOUGH else ramps()[:0])
+    smooth = pyramid(ramps(latents))
     components = _components(select(rough[2], quarter), quarter, latents)
     analysis = [haar(all_paths(0), half), haar(half, quarter), components]
     known, exact = (halve(scales[0], analysis) for scales in (rough, smooth))
@@ -221,11 +221,11 @@ def noise(draws: torch.Generator, falloff: float) -> Tensor:
     return planes / planes.std() * _DEVIATIONS[:, None, None]
 
 
-def ramps() -> Tensor:
-    """Each plane alone, (9, 3, h, w): one value, and a ramp in either direction."""
+def ramps(latents: int) -> Tensor:
+    """Each plane alone, (9, 3, h, w): one value, and a ramp in either direction; none for too few latents."""
     ramp = torch.linspace(-1, 1, _SIZE).expand(_SIZE, _SIZE)
     shapes = torch.stack([torch.ones_like(ramp), ramp, ramp.T])
-    return torch.einsum("shw,cd->scdhw", shapes, torch.eye(3)).flatten(0, 1)
+    return torch.einsum("shw,cd->scdhw", shapes, torch.eye(3)).flatten(0, 1)[: None if latents >= _ENOUGH else 0]
 
 
 def _cost(path: Path) -> tuple[float, Path]:

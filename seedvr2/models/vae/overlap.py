@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seedvr2.models.vae.linear_codec import ENERGIES, ENOUGH, FALLOFF, Changes, LinearCodec, noise, ramps
+from seedvr2.models.vae.linear_codec import ENERGIES, FALLOFF, Changes, LinearCodec, noise, ramps
 
 UPDATES, ERRORS = 4000, 0.1
 _RATE, _WARMUP = 2e-3, 20
@@ -28,14 +28,14 @@ _log = logging.getLogger(__name__)
 def overlapping(codec: LinearCodec, updates: int = UPDATES, *, errors: float = ERRORS) -> LinearCodec:
     """The codec after some updates; latents of noise still have unit deviation.
 
-    errors: deviation of the noise that is added to the latents meanwhile.
     The first filters of the first two halvings, which give the mean luma, stay as they are: motion is measured by them.
-    The result depends on the arguments and on the number of threads.
+    The result depends on the arguments and on the number of threads. errors: deviation of the noise that is added to
+    the latents meanwhile.
     """
     _log.info("the codec that a fresh VAE starts as learns to overlap: %d updates", updates)
     draws = torch.Generator().manual_seed(2)
     pictures = torch.cat([noise(draws, FALLOFF) for _ in range(_PICTURES)])
-    smooth = (ramps() if len(codec.mixing) >= ENOUGH else ramps()[:0])[..., :_RAMP, :_RAMP]
+    smooth = ramps(len(codec.mixing))[..., :_RAMP, :_RAMP]
     codec = codec._replace(
         analysis=[F.pad(kernel, (0, 1, 0, 1)) for kernel in codec.analysis],
         mixing=F.pad(codec.mixing, (1, 1, 1, 1)),
