@@ -90,10 +90,7 @@ class FolderClips:
     ) -> np.ndarray:
         if is_still:
             return self.cut.still(rng, picture_of(path), frames, view)
-        length = size_of(path)[0]
-        step = self.cut.step(rng, frames, length)
-        count = min((frames - 1) * step + 1, length)
-        start = int(rng.integers(length - count + 1))
+        start, count, step = self.cut.window(rng, frames, size_of(path)[0])
         return self.cut.video(rng, window_of(path, start, count)[::step], frames, view)
 
     def _report(self, path: Path, error: UserError) -> None:

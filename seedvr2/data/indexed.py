@@ -137,9 +137,7 @@ class IndexClips:
         return found
 
     def _cut(self, rng: np.random.Generator, clip: Clip, frames: int, view: tuple[int, int]) -> np.ndarray:
-        step = self.cut.step(rng, frames, clip.frames)
-        count = (frames - 1) * step + 1
-        offset = int(rng.integers(clip.frames - count + 1))
+        offset, count, step = self.cut.window(rng, frames, clip.frames)
         with reading():
             window = self._window(clip, offset, count)[::step]
         if window.shape[1:3] != (clip.height, clip.width):

@@ -92,10 +92,12 @@ class Cutter:
             return self._varied(rng, random_crop(rng, picture[None], view, shrink=self.shrink))
         return self._varied(rng, camera_move(rng, picture, frames, view, shrink=self.shrink, pan=self.pan))
 
-    def step(self, rng: np.random.Generator, frames: int, length: int) -> int:
-        """How many frames on the next one of a clip of `frames` is taken from a video of `length`."""
+    def window(self, rng: np.random.Generator, frames: int, length: int) -> tuple[int, int, int]:
+        """Start and number of the frames to read for a clip of `frames` from `length`, and the step to take of them."""
         low, high = (int(min(step, max((length - 1) // max(frames - 1, 1), 1))) for step in self.stride)
-        return int(rng.integers(low, high + 1)) if frames > 1 and high > low else low
+        step = int(rng.integers(low, high + 1)) if frames > 1 and high > low else low
+        count = min((frames - 1) * step + 1, length)
+        return int(rng.integers(length - count + 1)), count, step
 
     def video(self, rng: np.random.Generator, window: np.ndarray, frames: int, view: tuple[int, int]) -> np.ndarray:
         """Part of a uint8 (T,H,W,3) video, which runs back and forth if it has fewer frames than wanted."""
