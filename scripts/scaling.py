@@ -19,14 +19,14 @@ def report_scaling(rows: Sequence[dict], path: Path) -> list[str]:
     over_pixels = _lines(good, "pixels", "frames", "used")
     known = [row for row in good if row["peak_bytes"]]
     memory = _lines(known, "frames", "size", "peak_bytes", 1e-9)
-    filled = _lines([row for row in known if row["frames"] >= row["window"]], "frames", "size", "peak_bytes")
+    filled = _lines([row for row in known if row["frames"] > row["window"]], "frames", "size", "peak_bytes")
     charts = [("seconds over frames", over_frames), ("seconds over megapixels", over_pixels)]
     charts += [("peak memory in GB over frames", memory)]
     with whole(path) as temporary:
         temporary.write_text(draw(charts))
     found = [_verdict("time is linear in frames", line, from_line(line), IN_FRAMES) for line in over_frames]
     found += [_verdict("time is linear in pixels", line, from_ratio(line), IN_PIXELS) for line in over_pixels]
-    found += [_verdict("memory is flat from one window on", line, from_flat(line), IN_MEMORY) for line in filled]
+    found += [_verdict("memory is flat beyond one window", line, from_flat(line), IN_MEMORY) for line in filled]
     return [sentence for sentence in found if sentence]
 
 
