@@ -50,6 +50,7 @@ from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.device import DTYPES, forget_peak, peak_memory, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Job, Stop, Target, plain_picture
+from seedvr2.restore.memory import give_back_at_once
 from seedvr2.restore.resize import Size, parse_size
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import decoded, encoded, windowed
@@ -217,6 +218,8 @@ def main() -> None:
     check(options)
     limits, dtype = chosen_device(options.device, options.dtype, options.tflops, options.gbs)
     device = pick_device(None if options.device == "auto" else options.device)
+    if device.type == "cpu":
+        give_back_at_once()  # as infer does, or what one run freed counts as memory of the next
     rows = []
     for model in options.models:
         restorer = restorer_of(model, options, device, DTYPES[dtype])

@@ -4,7 +4,6 @@ CUDA stands for ROCm as well, which PyTorch gives the same name.
 """
 
 import contextlib
-import ctypes
 from pathlib import Path
 
 import torch
@@ -76,9 +75,6 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
 def forget_peak(device: torch.device) -> None:
     """Let `peak_memory` count from here, where that is possible."""
     if device.type == "cpu":
-        # glibc keeps what earlier work freed, which would count as used by what comes.
-        with contextlib.suppress(AttributeError, OSError, TypeError):
-            ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):
             _RESET.write_text("5")
     elif hasattr(module := torch.get_device_module(device), "reset_peak_memory_stats"):
