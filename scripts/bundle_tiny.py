@@ -1,6 +1,6 @@
 """Put a finished run into the package as seedvr2-tiny: bf16 weights and a model card.
 
-    python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json] [--differs TEXT]
+    python scripts/bundle_tiny.py RUN --commit HASH [--scores report.json ...] [--differs TEXT]
 
 Takes the generators of both ends, the prompts and the VAE, writes seedvr2/assets/tiny/ and its card.json: the exact
 training command and configuration, data with licences (docs/tiny_data.md), iterations and last metrics of every stage.
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of the finished run")
     parser.add_argument("--commit", required=True, help="commit of this repository that trained it")
-    parser.add_argument("--scores", type=Path, help="report.json of python -m seedvr2.eval, to quote in the card")
+    parser.add_argument("--scores", type=Path, nargs="+", default=[], help="report.json files to quote")
     parser.add_argument("--differs", help="what was not as the command of the card does it")
     options = parser.parse_args()
     with main_guard("bundle_tiny"), whole(TARGET) as folder:
@@ -79,7 +79,6 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
         name: {"iterations": record["step"], **{key: value for key, value in record.items() if "/" in key}}
         for name, record in last.items()
     }
-    scores = json.loads(options.scores.read_text()) if options.scores else None
     return {
         "name": "seedvr2-tiny",
         "licence": "Apache-2.0",
@@ -92,7 +91,7 @@ def card(options: argparse.Namespace, folder: Path) -> dict:
         "config": yaml.safe_load(text),
         "data": data_list(),
         "stages": stages,
-        "scores": scores and quoted(scores),
+        "scores": [quoted(json.loads(path.read_text())) for path in options.scores],
     }
 
 
