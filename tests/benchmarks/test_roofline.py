@@ -66,3 +66,13 @@ def test_seconds_of_a_line_are_linear_and_others_are_not():
     assert from_line(Line("", [1, 21], [2, 22])) is None
     assert from_ratio(Line("", [1, 2], [10, 22])) == pytest.approx(1 / 21)
     assert from_flat(Line("", [33, 101], [4, 5])) == pytest.approx(0.25)
+
+
+def test_a_single_window_says_nothing_of_how_memory_grows(tmp_path):
+    from scaling import report_scaling
+
+    row = {"model": "tiny", "stage": "all", "autoencoder": "fast", "size": "32x32", "window": 5, "used": 1.0}
+    for peaks, verdict in (((6, 8, 8), "pass"), ((8, 8, 9), "FAIL")):
+        rows = [{**row, "frames": frames, "peak_bytes": peak} for frames, peak in zip((5, 9, 13), peaks, strict=True)]
+        (found,) = [said for said in report_scaling(rows, tmp_path / "x.svg") if "memory" in said]
+        assert found.startswith(verdict)
