@@ -54,7 +54,7 @@ def _batch_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) -> 
     return torch.empty_like(mean), torch.empty_like(var)
 
 
-_MISSING = {torch.ops.aten.batch_norm_update_stats.default: _batch_statistics}
+MISSING = {torch.ops.aten.batch_norm_update_stats.default: _batch_statistics}
 
 
 class Live(TorchDispatchMode):
@@ -74,7 +74,7 @@ class Live(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         # PyTorch lacks some operations on the meta device
-        out = _MISSING.get(func, func)(*args, **(kwargs or {}))
+        out = MISSING.get(func, func)(*args, **(kwargs or {}))
         leaves = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if count := flop_registry.get(func._overloadpacket):
             flops = _counted.get() * count(*args, **(kwargs or {}), out_val=out)

@@ -44,7 +44,7 @@ def adain_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
 def grey_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """The luma of `content` in frames where `style` is grey, the others as they are; all (T,3,H,W), in [-1,1]."""
     grey = (style.amax(dim=1) - style.amin(dim=1)).amax(dim=(-2, -1)) <= GREY
-    luma = (content * content.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    luma = sum(share * content[:, i : i + 1] for i, share in enumerate(LUMA))
     return torch.where(grey.view(-1, 1, 1, 1), luma, content)
 
 

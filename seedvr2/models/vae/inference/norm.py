@@ -23,7 +23,8 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
     for at in alike(range(len(pieces)), frames.device):
         for number, frame in enumerate(pieces[at].split(1)):
             mean[at, number], var[at, number] = _moments(frame)
-    share = mean.new_tensor([piece.shape[2] / height for piece in pieces]).view(-1, 1, 1, 1)
+    share = mean.new_full((len(pieces), 1, 1, 1), rows / height)  # filled where it lies: a copy would stop the device
+    share[-1] = pieces[-1].shape[2] / height
     mean, var = (part.unflatten(2, (norm.num_groups, -1)) for part in (mean, var))  # (piece, T, group, channel)
     centre = (share * mean).sum(dim=0).mean(dim=-1, keepdim=True)
     spread = (share * (var + (mean - centre).square())).sum(dim=0).mean(dim=-1, keepdim=True)

@@ -66,12 +66,12 @@ class FoldedUpsample(nn.Module):
         return Kernel(folded.weight, folded.bias, way="frames")
 
     def _correct_border(self, made: Tensor, *, is_start: bool, follows_first: bool) -> None:
-        rows, columns = ([0] + [1, 2] * (side // 2 - 1) + [3] for side in made.shape[2:])
+        height, width = made.shape[2:]
         for frames, border in self._borders(is_start=is_start, follows_first=follows_first):
             part = made[frames]
             for at, kind in ((0, 0), (-1, 3)):
-                part[:, :, at] += border[:, kind, columns]
-                part[:, :, 1:-1, at] += border[:, rows[1:-1], kind]
+                part[:, :, at] += _stretched(border[:, kind], width)
+                part[:, :, 1:-1, at] += _stretched(border[:, :, kind], height)[:, 1:-1]
 
     def _borders(self, *, is_start: bool, follows_first: bool) -> list[tuple[slice, Tensor]]:
         """Frames of the result, and what to add at their borders."""
@@ -81,3 +81,8 @@ class FoldedUpsample(nn.Module):
         borders = [border for name in names for border in self._folded(name).border]
         single = [(slice(at, at + 1), border) for at, border in enumerate(borders)]
         return single + [(slice(len(borders) + sub, None, 2), self.middle_border[sub]) for sub in range(2)]
+
+
+def _stretched(kinds: Tensor, side: int) -> Tensor:
+    """Values (C, side) along a border from those of the four kinds of positions, (C, 4)."""
+    return torch.cat([kinds[:, :1], kinds[:, 1:3].repeat(1, side // 2 - 1), kinds[:, 3:]], dim=1)

@@ -1,0 +1,94 @@
+"""A GPU that is not there: tensors on it have shapes, types and a place, but no values.
+
+Mixing devices fails as it would there, and so does everything that needs to know a value; copies that would stop it
+are noted.
+"""
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import seedvr2
+from seedvr2.models.dit import plan_layer
+from seedvr2.tracing import MISSING
+
+_ATEN = torch.ops.aten
+_COPIES = (_ATEN._to_copy.default, _ATEN.copy_.default)
+_INSTEAD = {**MISSING, _ATEN._pin_memory.default: lambda x, device=None: x}
+
+
+class PretendedGPU(TorchDispatchMode):
+    """Inside of it "cuda" is a device. stops: places in the package that wait for it, each with its line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self.stops: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run what concerns the GPU without values, everything else as it is."""
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device
+        kwargs = {name: value for name, value in (kwargs or {}).items() if name != "pin_memory"}
+        given = tree_leaves((args, kwargs))
+        run = _INSTEAD.get(func, func)
+        if not any(isinstance(x, FakeTensor) or (isinstance(x, torch.device) and x.type == "cuda") for x in given):
+            return run(*args, **kwargs)
+        with self.fake:
+            out = run(*args, **kwargs)
+        if func in _COPIES and not (kwargs.get("non_blocking") or args[2:]):
+            if len({x.device.type for x in (*args, out) if isinstance(x, torch.Tensor)}) > 1:
+                self.stops.append(_here())
+        return out
+
+    @staticmethod
+    def hold(network: nn.Module) -> nn.Module:
+        """A network, its weights on the GPU."""
+        for module in network.modules():
+            for own in (module._parameters, module._buffers):
+                for name, x in own.items():
+                    if x is not None:
+                        there = torch.empty_like(x, device="cuda")
+                        own[name] = nn.Parameter(there, x.requires_grad) if isinstance(x, nn.Parameter) else there
+        return network
+
+
+class _Event:
+    def __init__(self, *_: object) -> None: ...
+    def record(self, *_: object) -> None: ...
+    def synchronize(self) -> None: ...
+
+
+@contextlib.contextmanager
+def pretended_gpu() -> Iterator[PretendedGPU]:
+    """A Hopper GPU for the code inside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "_lazy_init", lambda: None)
+        patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+        patch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+        patch.setattr(torch.accelerator, "current_stream", lambda device=None: None)
+        patch.setattr(torch, "Event", _Event)
+        torch._C._ensureCUDADeviceGuardSet()
+        before = torch._C._only_lift_cpu_tensors()
+        torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor` on the GPU is a copy that can be seen
+        plan_layer.cache_clear()
+        try:
+            with PretendedGPU() as gpu:
+                yield gpu
+        finally:
+            plan_layer.cache_clear()
+            torch._C._set_only_lift_cpu_tensors(before)
+
+
+def _here() -> str:
+    inside = str(Path(seedvr2.__file__).parent)
+    frame = next((x for x in reversed(traceback.extract_stack()) if x.filename.startswith(inside)), None)
+    return "outside" if frame is None else f"{frame.filename.removeprefix(inside)}:{frame.lineno} {frame.line}"

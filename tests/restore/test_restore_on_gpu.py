@@ -1,0 +1,59 @@
+"""Restoration on a GPU, as far as it can be seen without one: no devices are mixed, and nothing stops it midway."""
+
+import copy
+
+import pytest
+import torch
+
+from seedvr2.models.codec import LatentCodec
+from seedvr2.models.vae.inference import InferenceVAE
+from seedvr2.restore import shot
+from seedvr2.restore.generation import Guidance
+from seedvr2.restore.shot import COLOR_FIXES, ShotRestorer
+from tests.pretended import pretended_gpu
+
+
+def landed(frames, *, late):
+    """In place of frames that come back, which have no values: None for each."""
+    for frame in LANDED(frames, late=late):
+        assert frame.device.type == "cpu"
+        yield None
+
+
+LANDED = shot.landed
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "vae", "color_fix"),
+    [
+        ("3b", "bfloat16", "fast", "wavelet"),
+        ("7b", "float32", "fast", "adain"),
+        ("3b", "float16", "plain", "grey"),
+    ],
+)
+def test_a_shot_passes_through_a_gpu_without_stopping_it(
+    family, dtype, vae, color_fix, make_generator, codec, prompt, clip, monkeypatch
+):
+    assert color_fix in COLOR_FIXES
+    monkeypatch.setattr(shot, "landed", landed)
+    dtype = getattr(torch, dtype)
+    coder = copy.deepcopy(codec.vae)
+    generator, coder = make_generator(family).to(dtype), (InferenceVAE(coder) if vae == "fast" else coder).to(dtype)
+    with pretended_gpu() as gpu:
+        restorer = ShotRestorer(
+            gpu.hold(generator.requires_grad_(False)),
+            LatentCodec(gpu.hold(coder)),
+            prompt=prompt,
+            window=2,
+            steps=1,
+            guidance=Guidance(prompt[:2], 2.0, 0.5),
+            condition_noise=0.1,
+            color_fix=color_fix,
+            device="cuda",
+            dtype=dtype,
+        )
+        assert len(list(restorer.restore(clip[:9]))) == 9
+        assert gpu.stops  # tables of windows, once for a shape
+        gpu.stops.clear()
+        assert len(list(restorer.restore(clip[:9]))) == 9
+        assert gpu.stops == []
