@@ -1,7 +1,6 @@
-"""A GPU that is not there: tensors on it have shapes, types and a place, but no values.
+"""A GPU that is not there: tensors on it have shapes, types and a place, but no values; what comes back is all ones.
 
-Mixing devices fails as it would there, and so does everything that needs to know a value; copies that would stop it
-are noted.
+Mixing devices fails as it would there; what waits for the GPU, or makes it wait, is noted.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import seedvr2
 from seedvr2.models.dit import plan_layer
@@ -42,12 +41,24 @@ class PretendedGPU(TorchDispatchMode):
         run = _INSTEAD.get(func, func)
         if not any(isinstance(x, FakeTensor) or (isinstance(x, torch.device) and x.type == "cuda") for x in given):
             return run(*args, **kwargs)
-        with self.fake:
-            out = run(*args, **kwargs)
-        if func in _COPIES and not (kwargs.get("non_blocking") or args[2:]):
-            if len({x.device.type for x in (*args, out) if isinstance(x, torch.Tensor)}) > 1:
-                self.stops.append(_here())
+        places = {x.device.type for x in given if isinstance(x, torch.Tensor)}
+        if func is _ATEN._local_scalar_dense.default:
+            self.stops.append(_here())
+            return torch.ones((), dtype=args[0].dtype).item()
+        if func is _ATEN.copy_.default and args[0].device.type == "cpu":
+            out = args[0].fill_(1)
+        else:
+            args, kwargs = tree_map_only(torch.Tensor, self._there, (args, kwargs))
+            with self.fake:
+                out = run(*args, **kwargs)
+            out = tree_map_only(FakeTensor, _back, out)
+        places |= {x.device.type for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        if func in _COPIES and len(places) > 1 and not (kwargs.get("non_blocking") or args[2:]):
+            self.stops.append(_here())
         return out
+
+    def _there(self, x: torch.Tensor) -> torch.Tensor:
+        return x if isinstance(x, FakeTensor) else self.fake.from_tensor(x)
 
     @staticmethod
     def hold(network: nn.Module) -> nn.Module:
@@ -59,6 +70,10 @@ class PretendedGPU(TorchDispatchMode):
                         there = torch.empty_like(x, device="cuda")
                         own[name] = nn.Parameter(there, x.requires_grad) if isinstance(x, nn.Parameter) else there
         return network
+
+
+def _back(x: FakeTensor) -> torch.Tensor:
+    return torch.ones(x.shape, dtype=x.dtype) if x.device.type == "cpu" else x
 
 
 class _Event:
