@@ -16,7 +16,7 @@ GREY = 4 / 255  # most that the channels of a grey pixel differ: two steps of 8 
 
 def wavelet_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """The fine detail of `content` on the low frequencies of `style`; all (T,3,H,W), about [-1,1], not clamped."""
-    return content - low_frequencies(content) + low_frequencies(style)
+    return low_frequencies(style - content).add_(content)  # smoothing is linear, so once will do
 
 
 def low_frequencies(frames: torch.Tensor) -> torch.Tensor:
@@ -29,9 +29,13 @@ def low_frequencies(frames: torch.Tensor) -> torch.Tensor:
 def _smooth(frames: torch.Tensor, radius: int) -> torch.Tensor:
     height, width = frames.shape[-2:]
     padded = F.pad(frames, (0, 0, radius, radius), mode="replicate")
-    rows = (padded[..., :height, :] + padded[..., 2 * radius :, :]) / 4 + frames / 2
+    rows = _blended(padded[..., :height, :], padded[..., 2 * radius :, :], frames)
     padded = F.pad(rows, (radius, radius, 0, 0), mode="replicate")
-    return (padded[..., :width] + padded[..., 2 * radius :]) / 4 + rows / 2
+    return _blended(padded[..., :width], padded[..., 2 * radius :], rows)
+
+
+def _blended(before: torch.Tensor, after: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+    return (before + after).div_(4).add_(middle, alpha=0.5)
 
 
 def adain_color_fix(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
