@@ -13,7 +13,7 @@ from seedvr2.errors import UserError
 from seedvr2.models.dit import plan_layer
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BLOCK = 1 << 20  # bytes from which a block of host memory is of its own
+_BLOCK = 8 << 20  # bytes from which a block of host memory is of its own: more than most of a strip's tensors
 _MMAP_THRESHOLD = -3  # of mallopt
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
@@ -62,10 +62,17 @@ def _container() -> float:
 def give_back_at_once() -> None:
     """Let large blocks of host memory go back to the system as soon as they are free, where the C library is glibc.
 
-    By itself it learns to keep blocks of up to 32 MB, which tensors of changing sizes then fragment.
+    By itself it learns to keep blocks of up to 32 MB, which tensors of changing sizes then fragment. Smaller ones stay:
+    to take fresh pages for each strip of a layer costs as much as the layer.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _BLOCK)
+
+
+def give_back() -> None:
+    """Let what is free of host memory go back now, between blocks in use too, where the C library is glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def release(device: torch.device) -> None:

@@ -17,6 +17,7 @@ from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, grey_color_fix, wavelet_color_fix
 from seedvr2.restore.generation import Generation, Guidance
+from seedvr2.restore.memory import give_back
 from seedvr2.restore.resize import pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
 from seedvr2.restore.transfer import LATE, landed, sent
@@ -109,7 +110,9 @@ class ShotRestorer:
         self, restored: Iterator[torch.Tensor], inputs: deque[torch.Tensor | None]
     ) -> Iterator[torch.Tensor | None]:
         # Cropped, in fp32, in the colours of their inputs, still on the device; None for those without a result.
-        for frame in restored:
+        for number, frame in enumerate(restored):
+            if number % (TIME * self.window) == 0 and self.device.type == "cpu":
+                give_back()  # or the blocks that wait between those in use grow with the film
             while inputs and inputs[0] is None:
                 yield inputs.popleft()
             if not inputs:

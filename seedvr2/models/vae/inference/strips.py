@@ -1,5 +1,6 @@
 """Causal convolutions over whole frames, of which only a strip of rows at a time is in the workspace."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -103,10 +104,14 @@ def convolve(
     skipped = 1 if is_start else 0  # the first frame is part of the past then
     rows = run.rows(x, len(kernel.weight))
     results = height // reach.stride
+    held, columns = kernel.past + count - skipped, width + reach.right
+    span = (min(rows, results) - 1) * reach.stride + 1 + reach.above + reach.below
+    room = x.new_empty(held * span * columns * channels)  # all strips use it: fresh memory costs a CPU dearly
     for top in alike(range(0, results, rows), x.device):
         bottom = min(top + rows, results)
         begin, end = top * reach.stride - reach.above, (bottom - 1) * reach.stride + 1 + reach.below
-        window = x.new_empty(kernel.past + count - skipped, end - begin, width + reach.right, channels).movedim(-1, 1)
+        shape = held, end - begin, columns, channels
+        window = room[: math.prod(shape)].view(shape).movedim(-1, 1)
         inside = slice(max(begin, 0), min(end, height))
         window[:, :, : inside.start - begin] = 0
         window[:, :, inside.stop - begin :] = 0
