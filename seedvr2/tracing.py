@@ -54,6 +54,7 @@ def _batch_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) -> 
     return torch.empty_like(mean), torch.empty_like(var)
 
 
+# what stands for operations that PyTorch lacks on the meta device
 MISSING = {torch.ops.aten.batch_norm_update_stats.default: _batch_statistics}
 
 
@@ -73,7 +74,6 @@ class Live(TorchDispatchMode):
         self.seen: weakref.WeakSet = weakref.WeakSet(tensor.untyped_storage() for tensor in known or ())
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        # PyTorch lacks some operations on the meta device
         out = MISSING.get(func, func)(*args, **(kwargs or {}))
         leaves = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if count := flop_registry.get(func._overloadpacket):
