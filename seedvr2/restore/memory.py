@@ -13,7 +13,7 @@ from seedvr2.errors import UserError
 from seedvr2.models.dit import plan_layer
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BLOCK = 8 << 20  # bytes from which a block of host memory is of its own: more than most of a strip's tensors
+_BLOCK = 4 << 20  # bytes from which a block of host memory is of its own: more than most of a strip's tensors
 _MMAP_THRESHOLD = -3  # of mallopt
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
 
