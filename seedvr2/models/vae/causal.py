@@ -68,6 +68,14 @@ class Carry:
         self._tails[layer] = tail
         return past
 
+    def tail(self, layer: nn.Module) -> Tensor | None:
+        """What it remembers of `layer`, (B, C, T, H, W) or None; whoever overwrites it changes the past."""
+        return self._tails.get(layer)
+
+    def keep(self, layer: nn.Module, tail: Tensor) -> None:
+        """Remember a tail itself."""
+        self._tails[layer] = tail
+
     def clear(self) -> None:
         """Forget everything, as if no chunk had passed."""
         self._tails.clear()

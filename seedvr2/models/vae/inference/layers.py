@@ -18,7 +18,9 @@ from seedvr2.models.vae.encoder import DownBlock
 from seedvr2.models.vae.inference.norm import Source
 from seedvr2.models.vae.inference.strips import Reach, Run, causal, convolve
 from seedvr2.models.vae.inference.upsampling import FoldedUpsample
-from seedvr2.tracing import alike
+from seedvr2.tracing import alike, kind_of
+
+_PIXELS = 1 << 17  # in one product of matrices
 
 Layer = Callable[[Tensor, Run], Tensor]
 
@@ -34,12 +36,23 @@ def output(norm: FrameNorm, conv: CausalConv3d, x: Tensor, run: Run) -> Tensor:
 
 
 def res_block(block: ResBlock, x: Tensor, run: Run) -> Tensor:
-    """As `block`; `x` is overwritten by the result if it is as wide."""
+    """As `block`; `x` is overwritten, by the result unless that is wider."""
     hidden = causal(run, block.conv1, Source(x, block.norm1))
     if isinstance(block.conv_shortcut, nn.Conv3d):
-        shortcut = block.conv_shortcut
-        x = F.conv2d(x, shortcut.weight.squeeze(2), shortcut.bias)
+        x = _shortcut(block.conv_shortcut, x)
     return causal(run, block.conv2, Source(hidden, block.norm2), into=x)
+
+
+def _shortcut(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    # Products of matrices, because convolutions of over 2^31 elements are not to be relied on. What becomes narrower
+    # goes to the front of the memory of `x`, where it reaches no pixel that is still to come.
+    pixels, weight = x.movedim(1, -1).flatten(0, -2), conv.weight.flatten(1)
+    count, channels = len(pixels), len(weight)
+    is_narrower = channels < x.shape[1] and pixels.is_contiguous()
+    made = (pixels.flatten()[: count * channels] if is_narrower else x.new_empty(count * channels)).view(count, channels)
+    for at in alike(range(0, count, _PIXELS), x.device):
+        made[at : at + _PIXELS] = F.linear(pixels[at : at + _PIXELS], weight, conv.bias)
+    return made.unflatten(0, (len(x), *x.shape[2:])).movedim(-1, 1)
 
 
 def frame_attention(attention: FrameAttention, x: Tensor, run: Run) -> Tensor:
@@ -49,7 +62,9 @@ def frame_attention(attention: FrameAttention, x: Tensor, run: Run) -> Tensor:
     for number in range(len(x)):
         tokens = source.normalised(number).flatten(2).transpose(1, 2).unsqueeze(1)  # with one head
         keys, values = attention.to_k(tokens), attention.to_v(tokens)
-        count = run.tiling.rows(4 * height * width, x.device)
+        # on CUDA no kernel holds scores: a query takes itself, what is mixed for it, and what that becomes
+        each = 4 * tokens.shape[-1] * tokens.element_size() if kind_of(x.device) == "cuda" else 4 * height * width
+        count = run.tiling.rows(each, x.device)
         mixed = torch.empty_like(tokens)
         for first in alike(range(0, height * width, count), x.device):
             part = tokens[:, :, first : first + count]

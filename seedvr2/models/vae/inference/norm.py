@@ -8,6 +8,7 @@ from seedvr2.models.vae.blocks import FrameNorm
 from seedvr2.tracing import alike, kind_of
 
 _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
+_ELEMENTS = 2**31 - 1  # per piece on CUDA, which copies larger ones to float32
 
 
 def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
@@ -15,8 +16,9 @@ def statistics(frames: Tensor, norm: FrameNorm) -> tuple[Tensor, Tensor]:
 
     They are at least float32.
     """
-    height, width = frames.shape[2:]
-    rows = height if kind_of(frames.device) == "cuda" else max(1, _PIXELS // width)
+    channels, height, width = frames.shape[1:]
+    rows = _ELEMENTS // (channels * width) if kind_of(frames.device) == "cuda" else _PIXELS // width
+    rows = min(height, max(1, rows))
     pieces = frames.split(rows, dim=2)
     dtype = torch.promote_types(frames.dtype, torch.float32)
     mean, var = torch.empty(2, len(pieces), *frames.shape[:2], dtype=dtype, device=frames.device)
@@ -56,7 +58,7 @@ class Source:
             self.weight, self.bias = (part.to(self.mean.dtype) for part in (norm.weight, norm.bias))
 
     def write(self, into: Tensor, first: int, top: int) -> None:
-        """Fill `into` (n, C, rows, W), on any device, with frames from `first` and rows from `top` on."""
+        """Fill `into` (n, C, rows, W) with frames from `first` and rows from `top` on."""
         count, _, rows, _ = into.shape
         strip = self.frames[first : first + count, :, top : top + rows]
         if self.norm is None:
@@ -65,20 +67,15 @@ class Source:
         for number in range(count):
             at = first + number
             made = self._normalised(strip[number : number + 1], at)
-            target = into[number : number + 1]
-            if target.device == made.device:
-                torch.ops.aten.silu.out(made, out=target)
-            else:
-                target.copy_(F.silu(made, inplace=True))
+            torch.ops.aten.silu.out(made, out=into[number : number + 1])
 
-    def last(self, count: int, *, host: bool) -> Tensor:
-        """The last `count` frames, or as many as there are, (n, C, H, W); on the host if asked for and not meta."""
-        host = host and not self.frames.is_meta
+    def last(self, count: int) -> Tensor:
+        """The last `count` frames, or as many as there are, (n, C, H, W)."""
         count = min(count, len(self.frames))
         made = self.frames[-count:]
         if self.norm is None:
-            return made.cpu() if host else made
-        made = torch.empty_like(made, device="cpu" if host else None, memory_format=torch.channels_last)
+            return made
+        made = torch.empty_like(made, memory_format=torch.channels_last)
         self.write(made, len(self.frames) - count, 0)
         return made
 

@@ -51,15 +51,22 @@ class Run:
         return self.tiling.rows(int(per_column * width * frames.element_size()), frames.device)
 
     def past(self, layer: nn.Module, source: Source, frames: int) -> tuple[Tensor | None, Tensor | None]:
-        """Frames (n, C, H, W) before those of `source`, None where a clip begins; and its last ones, if at hand."""
+        """Frames (n, C, H, W) before those of `source`, None where a clip begins; and where to put its last ones, None
+        if that is not for the caller to do. Both may be one tensor.
+        """
         if isinstance(self.history, Fresh):
             return None, None
-        host = self.tiling.host and isinstance(self.history, Carry)  # others may pass it on between devices
-        last = source.last(frames, host=host)
-        before = self.history.before(layer, clip_of(last, 1), frames)
-        # with little memory they are computed again rather than kept beside those that the history keeps
-        at_hand = source.norm is not None and self.tiling.workspace is None and not host
-        return None if before is None else frames_of(before), last if at_hand else None
+        if not isinstance(self.history, Carry):
+            before = self.history.before(layer, clip_of(source.last(frames), 1), frames)
+            return None if before is None else frames_of(before), None
+        x, before = source.frames, self.history.tail(layer)
+        device = torch.device("cpu") if self.tiling.host and not x.is_meta else x.device
+        if before is None or before.device != device:
+            tail = x.new_empty(frames, *x.shape[2:], x.shape[1], device=device).movedim(-1, 1)
+            self.history.keep(layer, clip_of(tail, 1))
+        else:
+            tail = frames_of(before)
+        return None if before is None else frames_of(before), tail
 
 
 class Reach(NamedTuple):
@@ -100,7 +107,7 @@ def convolve(
     x = source.frames
     count, channels, height, width = x.shape
     is_start = kernel.past > 0 and run.history.is_start(layer)
-    before, last = run.past(layer, source, kernel.past) if kernel.past else (None, None)
+    before, tail = run.past(layer, source, kernel.past) if kernel.past else (None, None)
     skipped = 1 if is_start else 0  # the first frame is part of the past then
     rows = run.rows(x, len(kernel.weight))
     results = height // reach.stride
@@ -122,7 +129,11 @@ def convolve(
             area[1 : kernel.past] = area[:1]
         elif kernel.past:
             area[: kernel.past] = before[:, :, inside]
-        _fill(area[kernel.past :], source, last, skipped, inside)
+        source.write(area[kernel.past :], skipped, inside.start)
+        if tail is not None:
+            # no further than the next strip, which needs what stood before these frames
+            until = inside.stop if bottom == results else bottom * reach.stride - reach.above
+            tail[:, :, inside.start : until] = area[len(area) - kernel.past :, :, : until - inside.start]
         done, at = skipped, slice(top, bottom)
         if is_start:
             put((still or kernel).still(window[:1]), slice(0, 1), at)
@@ -132,15 +143,6 @@ def convolve(
             window, done = window[1:], done + 1
         for frames, values in kernel(window):
             put(values, slice(done + frames.start, done + frames.stop, frames.step), at)
-
-
-def _fill(area: Tensor, source: Source, last: Tensor | None, first: int, rows: slice) -> None:
-    """Fill `area` with the rows of frames from `first` on, taking those at hand from `last`."""
-    known = 0 if last is None else min(len(last), len(area))
-    fresh = len(area) - known
-    source.write(area[:fresh], first, rows.start)
-    if known:
-        area[fresh:] = last[-known:, :, rows]
 
 
 def causal(run: Run, conv: CausalConv3d, source: Source, into: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from seedvr2.tracing import kind_of
 
 _CACHE = 24 * 2**20  # what a strip and its results may take on a CPU, so that they stay in its cache
 _LEAST_ROWS = 8  # of a strip by default: each needs two more
-_DEVICE = 2**30
+_DEVICE = 2**29
 
 
 @dataclass(frozen=True)
