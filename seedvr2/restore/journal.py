@@ -125,7 +125,7 @@ class Journal:
         try:
             with whole(self._path) as temporary:
                 temporary.write_text(json.dumps(self._facts))
-                with open(temporary, "rb") as file:
+                with open(temporary, "rb+") as file:
                     os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"{self._path} cannot be written ({error.strerror}); make room and run again") from error

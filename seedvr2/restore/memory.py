@@ -3,10 +3,10 @@
 import contextlib
 import ctypes
 import gc
-import os
 import re
 from pathlib import Path
 
+import psutil
 import torch
 
 from seedvr2.errors import UserError
@@ -15,7 +15,13 @@ from seedvr2.models.dit import plan_layer
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BLOCK = 4 << 20  # bytes from which a block of host memory is of its own: more than most of a strip's tensors
 _MMAP_THRESHOLD = -3  # of mallopt
-_PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+_PHRASES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "alloc_failed",
+    "unable to find an engine",  # cuDNN, whose every engine lacked memory
+)
 
 
 def parse_memory(text: str) -> int:
@@ -34,19 +40,11 @@ def write_memory(size: float) -> str:
 def free_memory(device: torch.device) -> int:
     """Bytes of a device that this process could take, beside what it holds already."""
     if device.type == "cpu":
-        return min(_host(), _container())
+        return min(psutil.virtual_memory().available, _container())
     module = torch.get_device_module(device)
     if device.type == "mps":
         return module.recommended_max_memory() - module.current_allocated_memory()
     return module.mem_get_info(device)[0] + module.memory_reserved(device) - module.memory_allocated(device)
-
-
-def _host() -> int:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _container() -> float:
@@ -65,13 +63,13 @@ def give_back_at_once() -> None:
     By itself it learns to keep blocks of up to 32 MB, which tensors of changing sizes then fragment. Smaller ones stay:
     to take fresh pages for each strip of a layer costs as much as the layer.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _BLOCK)
 
 
 def give_back() -> None:
     """Let what is free of host memory go back now, between blocks in use too, where the C library is glibc."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -106,9 +106,17 @@ class Shelf:
         """A copy of a tensor."""
         size = _aligned(x)
         if size > len(self._piece):
-            self._piece = torch.empty(_piece(size), dtype=torch.uint8, device="cpu", pin_memory=self.is_locked)
+            self._piece = self._begun(_piece(size))
         home, self._piece = self._piece[: x.nbytes], self._piece[size:]
         return home.view(x.dtype).view(x.shape).copy_(x)
+
+    def _begun(self, size: int) -> Tensor:
+        if self.is_locked:
+            try:
+                return torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=True)
+            except RuntimeError:  # systems lock only a part of their memory, and copies from the rest are only slower
+                self.is_locked = False
+        return torch.empty(size, dtype=torch.uint8, device="cpu")
 
 
 def shelf_bytes(tensors: Iterable[Tensor]) -> int:

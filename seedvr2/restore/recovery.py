@@ -198,14 +198,13 @@ class _Past:
         """It again, so that a history begins with it."""
         if not self.seen:
             return
-        rows = torch.cat(list(self.seen))
-        step = TIME * chunk if self.joint else chunk
+        rows = [row for piece in self.seen for row in piece]  # views: memory has just run out
         if self.joint:
             rows = rows[-((len(rows) - 1) // TIME * TIME + 1) :]
-        first = step + self.joint
-        yield rows[:first]
-        if len(rows) > first:
-            yield from rows[first:].split(step)
+        step = TIME * chunk if self.joint else chunk
+        yield torch.stack(rows[: step + self.joint])
+        for at in range(step + self.joint, len(rows), step):
+            yield torch.stack(rows[at : at + step])
 
 
 def reaches(vae: VideoVAE) -> tuple[int, int]:

@@ -106,6 +106,19 @@ def test_tensors_on_a_shelf_are_themselves_in_few_pieces_of_the_foretold_size(pi
     assert len(pieces) == 1 or piece == 4096
 
 
+def test_where_no_more_memory_can_be_locked_the_shelf_goes_on_without(monkeypatch):
+    empty = torch.empty
+
+    def refusing(*arguments, pin_memory=False, **settings):
+        if pin_memory:
+            raise RuntimeError("CUDA error: out of memory")
+        return empty(*arguments, **settings)
+
+    monkeypatch.setattr(torch, "empty", refusing)
+    x = torch.arange(5)
+    assert torch.equal(Shelf(is_locked=True).put(x), x)
+
+
 def test_memory_that_runs_out_on_the_way_leaves_a_network_that_works(make_generator, make_inputs, monkeypatch):
     network = make_generator("7b", layers=4).eval().requires_grad_(False)
     expected = call(network, make_inputs)

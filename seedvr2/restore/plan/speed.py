@@ -77,7 +77,7 @@ def _time(run: Callable[[], object], device: torch.device) -> float:
         start = time.perf_counter()
         run()
         if device.type != "cpu":
-            torch.get_device_module(device).synchronize()
+            torch.accelerator.synchronize(device)
         if number >= _WARM:
             found.append(time.perf_counter() - start)
     return min(found)
