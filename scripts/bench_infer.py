@@ -79,9 +79,7 @@ def calls_of(
     shape = *Clip(case.frames, case.size).latent, restorer.codec.vae.latent_channels
     latents = torch.randn(shape, generator=draw).to(device, dtype)
 
-    def clip() -> Iterable[torch.Tensor]:
-        picture = torch.rand(3, height, width, generator=draw).mul_(2).sub_(1).to(device, dtype)
-        return (picture for _ in range(frames))
+    picture = torch.rand(3, height, width, generator=draw).mul_(2).sub_(1).to(device, dtype)
 
     def drained(stream: Iterable) -> dict:
         for _ in stream:
@@ -90,7 +88,7 @@ def calls_of(
 
     window = {"window": restorer.window, "overlap": restorer.overlap}
     every = {
-        "encode": lambda: drained(encoded(clip(), restorer.codec, seed=0, latents=restorer.chunk)),
+        "encode": lambda: drained(encoded(itertools.repeat(picture, frames), restorer.codec, seed=0, latents=restorer.chunk)),
         "generate": lambda: drained(windowed(latents, restorer.generation, **window)),
         "decode": lambda: drained(decoded(latents, restorer.codec, count=restorer.chunk)),
         "all": lambda: restored_film(restorer, case.size, film, folder / "restored.mp4"),

@@ -173,7 +173,6 @@ def timed(call: Callable[[], torch.Tensor], device: torch.device, found: dict[st
 def forget_peak(device: torch.device) -> int:
     """The bytes in use, from which peaks count from now on."""
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     ctypes.CDLL(None).malloc_trim(0)

@@ -25,7 +25,8 @@ KNOWN = {"h200": Device("H200", 790.0, 4800.0, 55.0)}  # bf16 as measured by lar
 def measured(device: torch.device, dtype: torch.dtype) -> Device:
     """What a device reaches in large matrix products and copies."""
     is_cpu = device.type == "cpu"
-    name = "CPU" if is_cpu else torch.get_device_module(device).get_device_name(device)
+    named = getattr(torch.get_device_module(device), "get_device_name", None)
+    name = named(device) if named else device.type.upper()
     side = 2048 if is_cpu else 8192
     a = torch.randn(side, side, device=device, dtype=dtype)
     tflops = 2 * side**3 / _seconds(lambda: a @ a, device) / 1e12

@@ -44,7 +44,8 @@ def through_jpeg(clip: Tensor, qualities: Sequence[int]) -> Tensor:
     tables = _tables(CHROMA, qualities, clip.device)
     planes = [luma, *(_colour(plane, tables) for plane in colours)]
     picture = _mixed(torch.cat(planes, dim=1) - _offset(clip), TO_RGB).round().clamp(0, 255)
-    return picture.permute(0, 2, 3, 1).contiguous() / 255
+    # On CUDA a number would be turned into a factor, which is off in the last digit.
+    return picture.permute(0, 2, 3, 1).contiguous() / torch.full((), 255.0, device=clip.device)
 
 
 def _colour(plane: Tensor, tables: Tensor) -> Tensor:
