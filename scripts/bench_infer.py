@@ -86,9 +86,10 @@ def calls_of(
             pass
         return {}
 
+    chunks = {"seed": 0, "latents": restorer.chunk}
     window = {"window": restorer.window, "overlap": restorer.overlap}
     every = {
-        "encode": lambda: drained(encoded(itertools.repeat(picture, frames), restorer.codec, seed=0, latents=restorer.chunk)),
+        "encode": lambda: drained(encoded(itertools.repeat(picture, frames), restorer.codec, **chunks)),
         "generate": lambda: drained(windowed(latents, restorer.generation, **window)),
         "decode": lambda: drained(decoded(latents, restorer.codec, count=restorer.chunk)),
         "all": lambda: restored_film(restorer, case.size, film, folder / "restored.mp4"),

@@ -49,7 +49,7 @@ def _shortcut(conv: nn.Conv3d, x: Tensor) -> Tensor:
     pixels, weight = x.movedim(1, -1).flatten(0, -2), conv.weight.flatten(1)
     count, channels = len(pixels), len(weight)
     is_narrower = channels < x.shape[1] and pixels.is_contiguous()
-    made = (pixels.flatten()[: count * channels] if is_narrower else x.new_empty(count * channels)).view(count, channels)
+    made = pixels.flatten()[: count * channels].view(count, -1) if is_narrower else x.new_empty(count, channels)
     for at in alike(range(0, count, _PIXELS), x.device):
         made[at : at + _PIXELS] = F.linear(pixels[at : at + _PIXELS], weight, conv.bias)
     return made.unflatten(0, (len(x), *x.shape[2:])).movedim(-1, 1)
