@@ -77,9 +77,14 @@ def _back(x: FakeTensor) -> torch.Tensor:
 
 
 class _Event:
-    def __init__(self, *_: object) -> None: ...
+    def __init__(self, *_: object, enable_timing: bool = False) -> None: ...
     def record(self, *_: object) -> None: ...
     def synchronize(self) -> None: ...
+    def query(self) -> bool:
+        return False
+
+    def elapsed_time(self, _end: object) -> float:
+        return 1.0
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ import torch
 from seedvr2.errors import UserError
 from seedvr2.io.picture import Picture
 from seedvr2.io.shots import mark_cuts
+from seedvr2.restore.resize import Size
+from seedvr2.restore.threads import QUEUE
 
 
 class Frame(NamedTuple):
@@ -42,6 +44,10 @@ class Restores(Protocol):
         """The latest frame from which `restore` can start and give the same results from `frame` on."""
         ...
 
+    def waiting(self, size: Size) -> int:
+        """Frames of a size that should wait for it, and results of it that should be allowed to wait."""
+        ...
+
     def restore(self, frames: Iterable[torch.Tensor], *, first: int = 0) -> Iterator[torch.Tensor | None]:
         """One result per frame."""
         ...
@@ -56,6 +62,10 @@ class Identity:
     def restart(self, frame: int) -> int:
         """The frame itself."""
         return frame
+
+    def waiting(self, size: Size) -> int:
+        """The usual few."""
+        return QUEUE
 
     def restore(self, frames: Iterable[torch.Tensor], *, first: int = 0) -> Iterator[torch.Tensor]:
         """Yield the frames."""

@@ -5,6 +5,7 @@ where a run was interrupted.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -136,16 +137,22 @@ class Job:
         if done:
             self.clock.restore(self.journal.state)
             self.events.say(f"{done} frames are finished already: going on from there", frames=done)
-        steps = self._steps(done, outcome)
-        with contextlib.closing(steps), stop.segments():
+        steps, most = self._steps(done, outcome), self.restorer.waiting(self.size)
+        with (
+            contextlib.ExitStack() as writers,
+            Behind(most=most) as behind,
+            contextlib.closing(steps),
+            stop.segments(),
+        ):
             told = self.events.tracked(steps, stage="restore", total=self.media.info.frames, done=done)
             segments = itertools.groupby(told, key=lambda step: step.frame.number // self.segment)
             for number, members in segments:
-                done += self._write(number, members, outcome)
-                self.journal.add(_name(number), done, shots=outcome.shots, state=self.clock.state())
+                done += self._write(number, members, outcome, behind, writers)
+                behind.call(self._finish, writers, number, done, list(outcome.shots), self.clock.state())
                 if stop.asked:
                     outcome.stopped = next(segments, None) is not None  # else it was the last one
                     break
+            behind.wait()
         if not done:
             raise UserError(f"{self.media.info.path} has no frame that can be decoded; check the file")
         outcome.frames = done
@@ -158,8 +165,9 @@ class Job:
         def resized(rgb: np.ndarray) -> torch.Tensor:
             return resize_frame(rgb, self.size)
 
+        around = functools.partial(ahead, most=self.restorer.waiting(self.size))
         frames = numbered(self._read(outcome), self.cuts, complain=outcome.notes.append)
-        return restored(frames, self.restorer, resized, done=done, shot=outcome.shots[-1], around=ahead)
+        return restored(frames, self.restorer, resized, done=done, shot=outcome.shots[-1], around=around)
 
     def _read(self, outcome: Outcome) -> Iterator[Picture]:
         pictures = self.media.pictures()
@@ -171,20 +179,28 @@ class Job:
                 return
             yield picture
 
-    def _write(self, number: int, steps: Iterator[Step], outcome: Outcome) -> int:
-        count = 0
-        with contextlib.ExitStack() as writers, Behind() as behind:
-            opened = [
-                writers.enter_context(self._writer(target, place, number)) for place, target in enumerate(self.targets)
-            ]
-            for step in steps:
-                if step.frame.shot > outcome.shots[-1]:
-                    outcome.shots.append(step.frame.shot)
-                tick = self.clock.tick(step.frame.picture.pts)
-                behind.call(self._write_step, opened, step, tick, outcome)
-                count += 1
-            behind.wait()
+    def _write(
+        self, number: int, steps: Iterator[Step], outcome: Outcome, behind: Behind, writers: contextlib.ExitStack
+    ) -> int:
+        """Have a segment written, without waiting for it; the number of its frames."""
+        count, opened = 0, []
+        behind.call(self._open, number, opened, writers)
+        for step in steps:
+            if step.frame.shot > outcome.shots[-1]:
+                outcome.shots.append(step.frame.shot)
+            tick = self.clock.tick(step.frame.picture.pts)
+            behind.call(self._write_step, opened, step, tick, outcome)
+            count += 1
         return count
+
+    def _open(self, number: int, opened: list[SegmentWriter], writers: contextlib.ExitStack) -> None:
+        opened += [
+            writers.enter_context(self._writer(target, place, number)) for place, target in enumerate(self.targets)
+        ]
+
+    def _finish(self, writers: contextlib.ExitStack, number: int, done: int, shots: list[int], state: object) -> None:
+        writers.pop_all().close()
+        self.journal.add(_name(number), done, shots=shots, state=state)
 
     def _write_step(self, writers: list[SegmentWriter], step: Step, tick: int, outcome: Outcome) -> None:
         start = time.perf_counter()

@@ -4,7 +4,6 @@ Networks may run in half precision; noise, sampling, blending and colours stay i
 """
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,8 +17,10 @@ from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, grey_color_fix, wavelet_color_fix
 from seedvr2.restore.generation import Generation, Guidance
 from seedvr2.restore.memory import give_back
-from seedvr2.restore.resize import pad_to_multiple
+from seedvr2.restore.resize import Size, pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
+from seedvr2.restore.threads import waiting_frames
+from seedvr2.restore.timeline import Timeline
 from seedvr2.restore.transfer import LATE, landed, sent
 
 SIDE_MULTIPLE = 16  # 8 of the autoencoder times 2 of the generator's patches
@@ -81,7 +82,16 @@ class ShotRestorer:
         self.device = torch.device(device)
         self.dtype = dtype
         self._color_fix = COLOR_FIXES[color_fix]
-        self.seconds: dict[str, float] = {}  # spent in calls so far, by stage
+        self._timeline = Timeline(self.device)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Spent so far, by stage."""
+        return self._timeline.seconds
+
+    def waiting(self, size: Size) -> int:
+        """Frames of a size that should wait for it, and results of it that should be allowed to wait."""
+        return waiting_frames(size, self.window, is_host=self.device.type == "cpu")
 
     def restart(self, frame: int) -> int:
         """The latest frame of a shot from which `restore` can start and give the same results from `frame` on."""
@@ -143,26 +153,12 @@ class ShotRestorer:
         return -(-(first // TIME + self._encoder_reach) // step) * step if first else 0
 
     def _restored(self, frames: Iterable[torch.Tensor], start: int, window: int) -> Iterator[torch.Tensor]:
-        # Each stage draws from the one before it, so its own time is what it takes less what that one takes.
-        arrived = self._timed("wait for frames", (sent(frame, self.device).to(self.dtype) for frame in frames))
-        latents = self._timed(
-            "encode", encoded(arrived, self.codec, seed=self.seed, latents=self.chunk, start=start), "wait for frames"
-        )
+        timed = self._timeline.timed
+        arrived = timed("wait for frames", (sent(frame, self.device).to(self.dtype) for frame in frames))
+        latents = timed("encode", encoded(arrived, self.codec, seed=self.seed, latents=self.chunk, start=start))
         latents = itertools.islice(latents, window - start, None)
         clean = windowed(latents, self.generation, window=self.window, overlap=self.overlap, start=window)
-        clean = self._timed("generate", clean, "wait for frames", "encode")
+        clean = timed("generate", clean)
         # what fades in from a window that did not run is left out
         clean = itertools.islice(clean, self.overlap if window else 0, None)
-        made = decoded(clean, self.codec, count=self.chunk)
-        return self._timed("decode", made, "wait for frames", "encode", "generate")
-
-    def _timed(self, stage: str, items: Iterator[torch.Tensor], *before: str) -> Iterator[torch.Tensor]:
-        spent = self.seconds
-        while True:
-            start, others = time.perf_counter(), sum(spent.get(name, 0.0) for name in before)
-            item = next(items, None)
-            others = sum(spent.get(name, 0.0) for name in before) - others
-            spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - start - others
-            if item is None:
-                return
-            yield item
+        return timed("decode", decoded(clean, self.codec, count=self.chunk))

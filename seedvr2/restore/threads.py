@@ -8,11 +8,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
+from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.restore.resize import Size
+
 Item = TypeVar("Item")
+QUEUE = 4  # items that wait, if nothing else is said
+ROOM = 1 << 29  # bytes of float32 frames that may wait for an accelerator
 _END = object()
 
 
-def ahead(items: Iterator[Item], *, most: int = 4) -> Iterator[Item]:
+def waiting_frames(size: Size, window: int, *, is_host: bool) -> int:
+    """Frames of a size that should wait to be restored, and to be written, so that networks need not wait.
+
+    An accelerator takes the frames of a window of latent frames in one burst, and gives them back in another; between
+    those, reading and writing go on if a window of frames may wait.
+    """
+    fit = ROOM // (3 * 4 * size.height * size.width)
+    return QUEUE if is_host else max(QUEUE, min(TIME * window, fit))
+
+
+def ahead(items: Iterator[Item], *, most: int = QUEUE) -> Iterator[Item]:
     """The same items, made by a thread of their own that keeps up to `most` of them waiting.
 
     Its exceptions are raised here. It ends when this iterator is exhausted or closed.
@@ -56,11 +71,12 @@ def ahead(items: Iterator[Item], *, most: int = 4) -> Iterator[Item]:
 class Behind:
     """Calls run one after the other in a thread of their own, at most `most` of them waiting; a context manager.
 
-    An exception of a call is raised at a later `call`, or at the end of the block.
+    An exception of a call is raised at a later `call`, or at the end of the block; calls after it do not run.
     """
 
-    def __init__(self, *, most: int = 4):
+    def __init__(self, *, most: int = QUEUE):
         self._most = most
+        self._has_failed = False
         self._pool = ThreadPoolExecutor(1)
         self._waiting: deque[Future] = deque()
 
@@ -78,9 +94,18 @@ class Behind:
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Run `function(*arguments)` after the calls before it."""
-        while len(self._waiting) >= self._most:
+        while self._waiting and (len(self._waiting) >= self._most or self._waiting[0].done()):
             self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(function, *arguments))
+        self._waiting.append(self._pool.submit(self._run, function, *arguments))
+
+    def _run(self, function: Callable[..., object], *arguments: object) -> None:
+        if self._has_failed:
+            return
+        try:
+            function(*arguments)
+        except BaseException:
+            self._has_failed = True
+            raise
 
     def wait(self) -> None:
         """Until all calls are done. Raises what one of them raised."""

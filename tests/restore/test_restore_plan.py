@@ -147,11 +147,13 @@ def test_weights_are_those_of_the_released_sizes_in_every_storage():
     assert 0.5 < small["generator"] / full["generator"] < 0.53
 
 
-def test_frames_in_host_memory_do_not_depend_on_the_length_of_a_film():
-    film = {"source": Size(100, 100), "size": Size(400, 400)}
-    settings = Settings(5)
-    assert frame_bytes(Film(**film, frames=1000), settings) == frame_bytes(Film(**film), settings)
-    assert frame_bytes(Film(**film, frames=1), settings) < frame_bytes(Film(**film), settings) / 10
+@pytest.mark.parametrize("is_host", [True, False])
+def test_frames_in_host_memory_do_not_depend_on_the_length_of_a_film(is_host):
+    def size(**film):
+        return frame_bytes(Film(Size(100, 100), Size(400, 400), **film), Settings(5), is_host=is_host)
+
+    assert size(frames=1000) == size()
+    assert size(frames=1) < size() / 10
 
 
 def test_time_grows_with_the_number_of_frames(small):

@@ -1,11 +1,13 @@
 """Threads keep the order, hold little, and pass on what goes wrong."""
 
+import itertools
 import threading
 import time
 
 import pytest
 
-from seedvr2.restore.threads import Behind, ahead
+from seedvr2.restore.resize import Size
+from seedvr2.restore.threads import QUEUE, ROOM, Behind, ahead, waiting_frames
 
 
 def test_items_arrive_in_order_and_few_are_made_ahead():
@@ -74,3 +76,46 @@ def test_an_error_of_a_call_reaches_the_caller():
         behind.call(fail)
         with pytest.raises(OSError, match="full"):
             behind.wait()
+
+
+def test_nothing_runs_after_a_call_that_failed():
+    ran = []
+
+    def calls(behind):
+        behind.call(lambda: 1 / 0)
+        for _ in range(5):
+            behind.call(ran.append, 1)
+        behind.wait()
+
+    with Behind(most=10) as behind, pytest.raises(ZeroDivisionError):
+        calls(behind)
+    assert ran == []
+
+
+@pytest.mark.parametrize("size", [Size(64, 64), Size(768, 1344), Size(2160, 3840), Size(20000, 20000)])
+def test_what_waits_is_a_window_at_most_and_limited_in_bytes(size):
+    most = waiting_frames(size, 9, is_host=False)
+    assert QUEUE <= most <= 36
+    assert most == QUEUE or 12 * size.height * size.width * most <= ROOM
+    assert waiting_frames(size, 9, is_host=True) == QUEUE
+
+
+def test_reading_and_writing_go_on_between_the_bursts_of_an_accelerator():
+    window = 16
+
+    def read():
+        for number in range(5 * window):
+            time.sleep(0.004)
+            yield number
+
+    def seconds(most):
+        start = time.perf_counter()
+        with Behind(most=most) as behind:
+            frames = ahead(read(), most=most)
+            while taken := list(itertools.islice(frames, window)):
+                for _ in taken:  # encoding is over in a moment
+                    time.sleep(0.004)
+                    behind.call(time.sleep, 0.004)
+        return time.perf_counter() - start
+
+    assert seconds(window) < 0.85 * seconds(QUEUE)
