@@ -44,6 +44,7 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 is measured as such
     results = []
     for name in options.dtypes:
         torch.manual_seed(0)

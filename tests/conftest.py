@@ -19,6 +19,8 @@ from seedvr2.models.windows import adaptive_window
 # The networks here are so small that a second thread only waits; and commands that tests start must round alike.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# What must be equal to 1e-5 must be so on a GPU.
+torch.backends.cudnn.allow_tf32 = False
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -149,6 +149,8 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
         events.say(f"adapters {adapters.path}, strength {strength}")
     if device.type == "cpu":
         give_back_at_once()
+    if dtype == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # whose products have ten bits
     is_direct = settings.resident is None and choice.weights == FULL
     place = device if is_direct else torch.device("cpu")
     with ThreadPoolExecutor() as pool:  # hashing takes no longer than loading

@@ -73,6 +73,12 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def limit_tables() -> None:
+    """Free the tables of windows if there are more than a shot needs: two kinds for whole windows, and for its last."""
+    if plan_layer.cache_info().currsize > 4:
+        plan_layer.cache_clear()
+
+
 def release(device: torch.device) -> None:
     """Free what nobody refers to any more, and tables that can be made again."""
     plan_layer.cache_clear()

@@ -16,7 +16,7 @@ from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, grey_color_fix, wavelet_color_fix
 from seedvr2.restore.generation import Generation, Guidance
-from seedvr2.restore.memory import give_back
+from seedvr2.restore.memory import give_back, limit_tables
 from seedvr2.restore.resize import Size, pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
 from seedvr2.restore.threads import waiting_frames
@@ -107,6 +107,7 @@ class ShotRestorer:
         `first`: number of the first one, if not 0 then one that `restart` gave. Then the first results are None, and
         those before the frame that `restart` was asked for are not those of the whole shot.
         """
+        limit_tables()
         window = self._first_window(first)
         decoding = TIME * (window + self.overlap) if first else 0  # the first frame that comes out
         inputs: deque[torch.Tensor | None] = deque()  # those that wait for their results; None: without one

@@ -76,10 +76,12 @@ def test_the_choice_is_said_with_its_reason(monkeypatch, capsys):
 
     monkeypatch.setattr(loading, "load_model", stop)
     monkeypatch.setattr(loading, "native_dtype", lambda device: ("fp16", "the GPU has no bf16"))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     for dtype, said in ((None, "on cpu, fp16 because the GPU has no bf16, 1 step"), ("fp32", "on cpu, fp32, 1 step")):
         with contextlib.suppress(Told):
             loading.load_choice(loading.Choice("tiny", device="cpu", dtype=dtype), Events())
         assert said in capsys.readouterr().out
+        assert torch.backends.cudnn.allow_tf32 == (dtype != "fp32")
 
 
 def test_memory_is_counted_by_the_device_if_it_counts(monkeypatch):

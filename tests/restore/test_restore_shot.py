@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from seedvr2.errors import UserError
 from seedvr2.flow.condition import restoration_condition, restoration_input
 from seedvr2.models.codec import LatentCodec
+from seedvr2.models.dit import plan_layer
 from seedvr2.models.released_vae import vae_from_released
 from seedvr2.restore import generation, stream
 from seedvr2.restore.generation import Guidance
@@ -110,6 +111,15 @@ def test_the_number_of_frames_held_does_not_grow(generator, codec, prompt, clip,
         next(restored)
         ahead.append(pulled - count)
     assert max(ahead[30:]) <= max(ahead[:30]) <= 4 * 3
+
+
+def test_tables_of_windows_do_not_pile_up_with_the_shots_of_a_film(generator, codec, prompt, clip):
+    restorer = ShotRestorer(generator, codec, prompt=prompt, window=6)
+    held = []
+    for frames in range(1, 22, 4):
+        list(restorer.restore(clip[:frames]))
+        held.append(plan_layer.cache_info().currsize)
+    assert max(held) <= 8
 
 
 def test_a_color_fix_gives_every_frame_the_colors_of_its_own_input(generator, codec, prompt, clip):

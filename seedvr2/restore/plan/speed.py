@@ -61,7 +61,7 @@ def _measure(
         padding = [0] * len(depth) + [n // 2 for n in kernel[-2:]]
         convolve = F.conv2d if is_flat else F.conv3d
         convolutions = 4 * side**2 * weight.numel() / _time(lambda: convolve(clip, weight, padding=padding), device)
-    block = torch.ones(_BLOCK.get(device.type, 1 << 28), dtype=torch.uint8, device=device)
+    block = torch.ones(_BLOCK.get(device.type, 1 << 27), dtype=torch.uint8, device=device)
     moved = 2 * block.nbytes / _time(block.clone, device)
     upload = math.inf
     if device.type != "cpu":

@@ -91,6 +91,17 @@ def test_ways_change_no_result(vae, way, monkeypatch):
     assert_same(InferenceVAE(vae), vae, clip(9), latent(3))
 
 
+def test_norms_are_the_same_on_devices_that_cannot_mix_types(vae, monkeypatch):
+    monkeypatch.setattr("seedvr2.models.vae.inference.norm.kind_of", lambda device: "other")
+    assert_same(InferenceVAE(vae), vae, clip(9), latent(3))
+
+
+def test_frames_too_large_for_the_norms_of_cuda_are_taken_in_pieces(vae, monkeypatch):
+    monkeypatch.setattr("seedvr2.models.vae.inference.norm.kind_of", lambda device: "cuda")
+    monkeypatch.setattr("seedvr2.models.vae.inference.norm._ELEMENTS", 700)
+    assert_same(InferenceVAE(vae), vae, clip(9), latent(3))
+
+
 def test_measured_ways_change_no_result(vae):
     fast = InferenceVAE(vae, measured=True)
     assert_same(fast, vae, clip(5), latent(2))

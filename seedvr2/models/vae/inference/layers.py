@@ -21,6 +21,7 @@ from seedvr2.models.vae.inference.upsampling import FoldedUpsample
 from seedvr2.tracing import alike, kind_of
 
 _PIXELS = 1 << 17  # in one product of matrices
+_QUERIES = 4096  # of one call at least on CUDA, whose kernel hands 32 to each of its processors and holds no scores
 
 Layer = Callable[[Tensor, Run], Tensor]
 
@@ -62,9 +63,7 @@ def frame_attention(attention: FrameAttention, x: Tensor, run: Run) -> Tensor:
     for number in range(len(x)):
         tokens = source.normalised(number).flatten(2).transpose(1, 2).unsqueeze(1)  # with one head
         keys, values = attention.to_k(tokens), attention.to_v(tokens)
-        # on CUDA no kernel holds scores: a query takes itself, what is mixed for it, and what that becomes
-        each = 4 * tokens.shape[-1] * tokens.element_size() if kind_of(x.device) == "cuda" else 4 * height * width
-        count = run.tiling.rows(each, x.device)
+        count = max(run.tiling.rows(4 * height * width, x.device), _QUERIES if kind_of(x.device) == "cuda" else 1)
         mixed = torch.empty_like(tokens)
         for first in alike(range(0, height * width, count), x.device):
             part = tokens[:, :, first : first + count]

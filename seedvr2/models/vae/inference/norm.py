@@ -84,5 +84,10 @@ class Source:
         return self._normalised(self.frames[number : number + 1], number)
 
     def _normalised(self, frame: Tensor, at: int) -> Tensor:
-        made = F.batch_norm(frame, self.mean[at], self.var[at], self.weight, self.bias, eps=self.norm.eps)
-        return made.to(frame.dtype)
+        mean, var = self.mean[at], self.var[at]
+        if kind_of(frame.device) in ("cpu", "cuda"):
+            return F.batch_norm(frame, mean, var, self.weight, self.bias, eps=self.norm.eps).to(frame.dtype)
+        # others end the process if types are mixed in there
+        scale = self.weight * (var + self.norm.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], frame.to(scale.dtype), scale[:, None, None]).to(frame.dtype)
