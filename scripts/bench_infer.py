@@ -6,8 +6,9 @@
 
 encode, generate, decode: the calls of a whole clip in memory, as `infer` makes them. all: from a film (a quarter of the
 size) to a film, reading and writing included. 3b and 7b have random weights of the released shapes, made on the device,
-unless --real loads the released files. A baseline is a command that restores the same film, run in turn with ours; its
-wall time counts, and seconds by stage if the last line that it prints is a JSON object of them. --plot draws time and
+unless --real loads the released files. A baseline is a command that restores the same film, run in turn with ours, with
+the same weights if it loads them from {weights}; its wall time counts, loading included, and seconds by stage if the
+last line that it prints is a JSON object of them. --plot draws time and
 memory over frames and pixels, and says whether time is linear (5 % in frames, 15 % in pixels) and memory is flat in
 frames. On a CPU processor seconds over threads stand for time wherever it is compared, so that other
 work does not count.
@@ -34,7 +35,7 @@ from typing import NamedTuple
 import seedvr2  # isort: skip  # before torch: the package sets how PyTorch allocates
 import numpy as np
 import torch
-from bench_models import restorer_of
+from bench_models import restorer_of, weights_of
 from limits import Device, chosen_device, clock
 from roofline import MODELS, PATHS, Clip, floors, on_path, stages
 from scaling import report_scaling
@@ -50,7 +51,7 @@ from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.device import DTYPES, forget_peak, peak_memory, pick_device
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Job, Stop, Target, plain_picture
-from seedvr2.restore.memory import give_back_at_once
+from seedvr2.restore.memory import give_back_at_once, is_out_of_memory
 from seedvr2.restore.resize import Size, parse_size
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import decoded, encoded, windowed
@@ -153,8 +154,10 @@ def measure(
                     runs.append(timed(call, restorer.device))
                     if stage == "all" and options.baseline:
                         others.append(timed(lambda: baseline(options.baseline, film, Path(folder), case), CPU))
-            except torch.OutOfMemoryError:
-                rows.append({**row, "failed": "out of memory"})
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                rows.append({**row, "failed": str(error).split("\n")[0]})
                 continue
             row |= {**summary(runs[options.warmup :]), "peak_bytes": peak_memory(restorer.device)}
             if stage in least:
@@ -172,7 +175,7 @@ def baseline(command: str, film: Path, folder: Path, case: Case) -> dict:
     try:
         words = [word.format(**places) for word in shlex.split(command)]
     except (KeyError, IndexError, ValueError) as error:
-        fields = ", ".join(f"{{{name}}}" for name in places)
+        fields = ", ".join(f"{{{name}}}" for name in (*places, "weights"))
         raise UserError(f"--baseline {command!r} cannot be filled in ({error}); use {fields}") from error
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -219,15 +222,19 @@ def main() -> None:
     device = pick_device(None if options.device == "auto" else options.device)
     if device.type == "cpu":
         give_back_at_once()  # as infer does, or what one run freed counts as memory of the next
-    rows = []
+    rows, asked = [], options.baseline
     for model in options.models:
         restorer = restorer_of(model, options, device, DTYPES[dtype])
         cases = [Case(model, size, frames) for size in options.sizes for frames in options.frames]
-        for case, path in itertools.product(cases, options.paths):
-            restorer.codec.vae = on_path(path, model, restorer.codec.vae)
-            rows += measure(case, path, options, restorer, limits, dtype)
-            for row in rows[-len(options.stages) :]:
-                print(json.dumps(row), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            if "{weights}" in (asked or ""):
+                weights = shlex.quote(str(weights_of(model, options, restorer, Path(folder))))
+                options.baseline = asked.replace("{weights}", weights)
+            for case, path in itertools.product(cases, options.paths):
+                restorer.codec.vae = on_path(path, model, restorer.codec.vae)
+                rows += measure(case, path, options, restorer, limits, dtype)
+                for row in rows[-len(options.stages) :]:
+                    print(json.dumps(row), flush=True)
         del restorer
     slug = re.sub(r"[^a-z0-9]+", "_", limits.name.lower()).strip("_")
     path = options.output or ROOT / "docs" / "benchmarks" / f"infer_{slug}.json"
@@ -259,7 +266,7 @@ def parser() -> Parser:
     add("--warmup", type=int, default=1, help="runs before them")
     add("--tflops", type=float, help="of the floors, instead of those measured")
     add("--gbs", type=float, help="of the floors, instead of those measured")
-    add("--baseline", metavar="COMMAND", help="with {input} {output} {frames} {height} {width}; beside stage all")
+    add("--baseline", metavar="COMMAND", help="with {input} {output} {weights} {frames} {height} {width}, beside all")
     add("--plot", type=Path, metavar="FILE.svg", help="draw the scaling")
     add("--output", type=Path, help="default: docs/benchmarks/infer_<device>.json")
     return result

@@ -1,16 +1,19 @@
 """The models that `bench_infer` measures: bundled, released, or random of the released shapes."""
 
 import argparse
+from pathlib import Path
 
 import torch
 from roofline import PROMPT
 
 from seedvr2.models.codec import LatentCodec
-from seedvr2.models.released import RELEASED, dit_from_released
+from seedvr2.models.released import RELEASED, dit_from_released, to_released
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.restore.models import load_model
 from seedvr2.restore.search import OWN_WINDOW, RELEASED_WINDOW, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
+from seedvr2.training.catalogue import RELEASED_VAE
+from seedvr2.training.weights import NEGATIVE, POSITIVE
 
 
 def restorer_of(model: str, options: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> ShotRestorer:
@@ -54,3 +57,17 @@ def random_networks(
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 2500
             parameter.normal_(float(gain), fan_in**-0.5)
     return made
+
+
+def weights_of(model: str, options: argparse.Namespace, restorer: ShotRestorer, folder: Path) -> Path:
+    """A folder with the weights of a restorer: where they were loaded from, else `folder` with them as released files
+    (the prompt as both of its embeddings).
+    """
+    if model == "tiny" or options.real:
+        return find_model(model, has_gpu=True).generator.parent
+    generation, vae = restorer.generation, restorer.codec.vae
+    torch.save(to_released(generation.generator), folder / f"seedvr2_ema_{model}.pth")
+    torch.save(vae.state_dict(), folder / RELEASED_VAE)
+    for name in (POSITIVE, NEGATIVE):
+        torch.save(generation.prompt, folder / name)
+    return folder

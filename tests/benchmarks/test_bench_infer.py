@@ -2,11 +2,17 @@
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
 
 from seedvr2.errors import UserError
+from seedvr2.models.codec import LatentCodec
+from seedvr2.models.released import from_released
+from seedvr2.models.vae.autoencoder import VideoVAE
+from seedvr2.restore.shot import ShotRestorer
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SMALL = ["--models", "tiny", "--device", "cpu", "--dtype", "fp32", "--tflops", "0.1", "--gbs", "10", "--window", "5"]
@@ -58,3 +64,15 @@ def test_placeholders_that_do_not_exist_are_the_users_mistake(bench, tmp_path):
 def test_windows_that_no_latent_has_are_refused(bench, monkeypatch):
     with pytest.raises(UserError, match="--window 20 is not 4k"):
         run(bench, monkeypatch, "--window", "20")
+
+
+def test_a_baseline_gets_the_weights_that_are_measured(bench, tmp_path, golden_dit):
+    generator, vae = golden_dit("3b"), VideoVAE([8, 8, 8, 8], 1, groups=2)
+    prompt = torch.randn(7, 16)
+    restorer = ShotRestorer(generator, LatentCodec(vae), prompt=prompt)
+    folder = bench.weights_of("3b", Namespace(real=False), restorer, tmp_path)
+    state = from_released(generator, torch.load(folder / "seedvr2_ema_3b.pth"))
+    for expected, found in ((generator.state_dict(), state), (vae.state_dict(), torch.load(folder / "ema_vae.pth"))):
+        assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert torch.equal(torch.load(folder / "pos_emb.pt"), prompt)
+    assert (bench.weights_of("tiny", Namespace(real=False), restorer, tmp_path) / "vae.safetensors").is_file()
