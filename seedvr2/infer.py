@@ -17,6 +17,7 @@ from seedvr2.errors import UserError, main_guard, orderly_termination
 from seedvr2.io.encoding import choose_encoding
 from seedvr2.io.media import Media, open_media
 from seedvr2.parallel.crew import Crew, launched, speaks
+from seedvr2.parallel.ending import ends_at_once
 from seedvr2.parallel.restoration import split_restorer
 from seedvr2.restore.cuts import read_cuts
 from seedvr2.restore.device import takes_cpu
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     the running segment, with exit code 130. Started by `torchrun`, the processes share one input, or take several ones
     in turn.
     """
-    with main_guard("seedvr2.infer", speaks=speaks()), orderly_termination():
+    with ends_at_once(), main_guard("seedvr2.infer", speaks=speaks()), orderly_termination():
         arguments = parser().parse_args(argv)
         arguments.cuts = read_cuts(arguments.cuts, arguments.no_shots)
         if arguments.segment < 1:

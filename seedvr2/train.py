@@ -10,6 +10,7 @@ import yaml
 from seedvr2 import config
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.parallel.crew import speaks
+from seedvr2.parallel.ending import ends_at_once
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.watch import Watch
 from seedvr2.training.catalogue import Catalogue
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--config-dir", type=Path, help="a further folder with configs of your own, laid out like configs/"
     )
     parser.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
-    with main_guard("seedvr2.train", speaks=speaks()):
+    with ends_at_once(), main_guard("seedvr2.train", speaks=speaks()):
         options = parser.parse_intermixed_args(arguments)
         composed = config.load("train", options.overrides, extra=options.config_dir)
         planning = composed.get("plan", False)
@@ -59,15 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tracker = Tracker(run.folder, **track, main=runtime.main, average=runtime.average)
         watch = Watch(runtime, timeout=60 * parallel.timeout)
         trainer = Trainer(run, stages, tracker, weights, runtime, watch)
+        stopped = None
         try:
             trainer.fit()
         except Interrupted as stop:
-            trainer.say(str(stop))
-            sys.exit(0 if stop.number == signal.SIGTERM else 130)
+            stopped = stop
         finally:
             watch.stop()
-            runtime.stop()
-        trainer.say(f"finished: {run.folder}")
+        trainer.say(str(stopped) if stopped else f"finished: {run.folder}")
+        runtime.stop()  # all ranks are here; after any other exception it may be this one alone
+        if stopped:
+            sys.exit(0 if stopped.number == signal.SIGTERM else 130)
 
 
 def build(settings: dict):

@@ -77,9 +77,11 @@ class Crew:
             crew = cls(runtime.device)
             try:
                 yield crew
-            finally:
-                if not crew._is_busy:  # else a peer may wait in the group for ever
+            except (UserError, SystemExit):
+                if not crew._is_busy:  # all ranks leave the block, else a peer may wait in the group for ever
                     runtime.stop()
+                raise
+            runtime.stop()
 
     def gathered(self, value: Result) -> list[Result]:
         """The values of all ranks, on every rank; anything that can be pickled."""
@@ -135,11 +137,13 @@ class Crew:
 
     def follow(self) -> None:
         """Do what the main rank calls, until its block ends. A signal ends the process at once."""
+        self._is_busy = True
         with dies_when_told():
             while (asked := self._heard()) is not None:
                 name, arguments = asked
                 with _patiently(), contextlib.suppress(UserError):
                     self.works[name](*arguments)
+        self._is_busy = False
 
     def _say(self, asked: tuple[str, tuple] | None) -> None:
         tensors = [part.contiguous() for part in asked[1] if isinstance(part, torch.Tensor)] if asked else []

@@ -3,9 +3,12 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import NoReturn
+
+import torch.distributed as dist
 
 TOLD = (signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds to clean up after a signal
@@ -57,3 +60,31 @@ def dies_when_told() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ends_at_once() -> Iterator[None]:
+    """End the process there and then when an exception leaves the block while a process group made in it stands.
+
+    The exception is told, and the exit code is the usual one. The usual end of a process may never come: the group's
+    destructor, or a thread in an exchange, may wait for peers that wait for this process.
+    """
+    is_older = dist.is_initialized()
+    try:
+        yield
+    except BaseException as error:
+        if is_older or not dist.is_initialized():
+            raise
+        code = _told(error)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        os._exit(code)
+
+
+def _told(error: BaseException) -> int:
+    """Exit code of an exception, which is printed as the interpreter would."""
+    if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+        return error.code or 0
+    sys.excepthook(type(error), error, error.__traceback__)
+    return 1

@@ -72,7 +72,10 @@ class Runtime:
             self.largest(0)
 
     def stop(self) -> None:
-        """Leave the process group, if `start` made it."""
+        """Leave the process group, if `start` made it; together with all other ranks.
+
+        A backend may wait for peers that are in a collective: a rank that fails alone must not call it.
+        """
         if self.owner and dist.is_initialized():
             dist.destroy_process_group()
 
