@@ -4,9 +4,8 @@ A sample's key is (seed, stage, step, position in the global batch). Ranks only 
 so the data of a step depend neither on the number of ranks nor on that of workers, and resuming needs the step alone.
 """
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing import get_context
-from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 import cv2
@@ -15,10 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from seedvr2.data.memory import keep_freed_memory
 from seedvr2.data.pairs import Pair, Pairs
+from seedvr2.data.processes import ForkServer, ends_with_parent, signals_held
 from seedvr2.data.shapes import Shape
 from seedvr2.errors import UserError
 
 GRACE = 1000  # samples
+PRELOADED = ["seedvr2.data.loader", "seedvr2.data.folder", "seedvr2.data.indexed"]
 Positions = Sequence[int] | Callable[[Shape], Sequence[int]]
 
 
@@ -143,14 +144,17 @@ def lists_of_samples(
     """What `draw`, which draws from `pairs`, makes of each list of requests, in order; see `batches`."""
     samples = Samples(draw, pairs)
     if workers:
-        drawn = DataLoader(
+        loader = DataLoader(
             samples,
             batch_sampler=requests,
             num_workers=workers,
             collate_fn=list,
-            worker_init_fn=_single_thread,
-            multiprocessing_context=_clean_forks(),
+            worker_init_fn=_start_worker,
+            multiprocessing_context=ForkServer(PRELOADED),
         )
+        # a launcher signals the whole group of a rank, whose running step still needs its data
+        with signals_held(signal.SIGTERM, signal.SIGINT):
+            drawn = iter(loader)
     else:
         drawn = ([samples[request] for request in some] for some in requests)
     for found in drawn:
@@ -162,15 +166,8 @@ def lists_of_samples(
         yield [sample for sample, _ in found]
 
 
-def _clean_forks() -> BaseContext:
-    # Decoders, OpenMP and CUDA keep threads that a fork of this process would lack; the server has none of them, and
-    # importing there once makes each worker start fast.
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["seedvr2.data.loader", "seedvr2.data.folder", "seedvr2.data.indexed"])
-    return context
-
-
-def _single_thread(_worker: int) -> None:
+def _start_worker(_number: int) -> None:
+    ends_with_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()

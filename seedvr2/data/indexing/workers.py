@@ -13,11 +13,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
+
+from seedvr2.data.processes import signals_held
 
 Job = TypeVar("Job")
 _spawn = multiprocessing.get_context("spawn")  # forked decoders inherit locks of threads that are not there
@@ -39,7 +40,7 @@ class _Worker:
     def __init__(self, function: Callable[..., Any]):
         self.pipe, far = _spawn.Pipe()
         self.process = _spawn.Process(target=_serve, args=(function, far), daemon=True)
-        with _interrupts_held():  # children inherit it: their parent ends them
+        with signals_held(signal.SIGINT):  # their parent ends them
             self.process.start()
         far.close()  # so that the pipe ends when the process does
         self.job: Any = None
@@ -108,16 +109,6 @@ def run_jobs(
     finally:
         for worker in pool:
             worker.stop()
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    resource_tracker.ensure_running()  # which would let them through when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(function: Callable[..., Any], pipe: Connection) -> None:
