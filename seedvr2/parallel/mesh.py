@@ -1,6 +1,7 @@
 """Two views of the same ranks: what a rank eats (data x sequence) and what it holds (replicate x shard)."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import torch.distributed as dist
@@ -42,6 +43,11 @@ class Parallelism:
         """The number of ranks that the settings fix, None if they fit any."""
         return self.shard * self.replicate if self.shard and self.replicate else None
 
+    @property
+    def patience(self) -> timedelta:
+        """How long an exchange may take: longer than the watch waits, which can say who hangs."""
+        return timedelta(minutes=1.5 * self.timeout + 1)
+
     def degrees(self, world: int) -> tuple[int, int]:
         """(replicate, shard) for a number of ranks. Raises UserError if they do not fit."""
         shard = self.shard or world // (self.replicate or 1)
@@ -73,9 +79,11 @@ class Mesh:
                 eaten = init_device_mesh(
                     device_type, (self.data_size, settings.sequence), mesh_dim_names=("data", "sequence")
                 )
+                _limit(eaten, settings.patience)
                 self.sequence = eaten["sequence"].get_group()
             shape, names = ((shard,), ("shard",)) if replicate == 1 else ((replicate, shard), ("replicate", "shard"))
             self.weights = init_device_mesh(device_type, shape, mesh_dim_names=names)
+            _limit(self.weights, settings.patience)
 
     def positions(self, batch: int) -> range:
         """This rank's places in a global batch. Raises UserError if the data ranks cannot share it equally."""
@@ -86,3 +94,10 @@ class Mesh:
             )
         each = batch // self.data_size
         return range(self.data_rank * each, (self.data_rank + 1) * each)
+
+
+def _limit(mesh: DeviceMesh, timeout: timedelta) -> None:
+    # groups that a mesh makes have torch's timeout, not that of the default group
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout  # in older versions
+    for group in mesh.get_all_groups():
+        set_timeout(timeout, group)

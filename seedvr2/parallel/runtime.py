@@ -1,7 +1,6 @@
 """The processes of a run: who they are, and the few things they agree on outside of networks."""
 
 import os
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -30,12 +29,9 @@ class Runtime:
         A process alone needs no group: its networks are whole, with autocast, on a GPU as on the CPU.
         """
         owner = not dist.is_initialized()
-        if owner:
-            # longer than the watch's, which can say who hangs
-            timeout = timedelta(minutes=1.5 * settings.timeout + 1)
-            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-                # numbers that ranks agree on stay on the CPU: NCCL alone would refuse them
-                PartialState(cpu=cpu, timeout=timeout, **({} if cpu else {"backend": "cuda:nccl,cpu:gloo"}))
+        if owner and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # numbers that ranks agree on stay on the CPU: NCCL alone would refuse them
+            PartialState(cpu=cpu, timeout=settings.patience, **({} if cpu else {"backend": "cuda:nccl,cpu:gloo"}))
         device = torch.device("cpu")
         if not cpu:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
