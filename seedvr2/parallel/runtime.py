@@ -62,6 +62,15 @@ class Runtime:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
+    def group(self) -> dist.ProcessGroup | None:
+        """A further group of all ranks on the CPU, for exchanges beside the training; None for a process alone.
+
+        It lasts as long as the run, and holds connections to all ranks.
+        """
+        if self.world == 1:
+            return None
+        return dist.new_group(backend="gloo", timeout=self.mesh.settings.patience)
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.world > 1:

@@ -32,15 +32,22 @@ class Checkpointer:
     """Folder `<stage>/checkpoints/<step>/`; a folder that exists is whole.
 
     keep: how many newest ones stay. archive_every: checkpoints of multiples of this step stay for ever, 0 for none.
-    Every rank must call every method.
+    group: all ranks, on the CPU, None for a process alone; writing beside the training must not mix its exchanges with
+    those of the training. Every rank must call every method.
     """
 
-    def __init__(self, folder: Path, stateful: Mapping[str, object], *, keep: int = 2, archive_every: int = 0):
+    def __init__(
+        self,
+        folder: Path,
+        stateful: Mapping[str, object],
+        *,
+        keep: int = 2,
+        archive_every: int = 0,
+        group: dist.ProcessGroup | None = None,
+    ):
         self.folder, self.stateful, self.keep, self.archive_every = folder, stateful, keep, archive_every
-        self.ranks = dist.get_world_size() if dist.is_initialized() else 1
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        # writing beside the training must not mix its exchanges with those of the training
-        self.group = dist.new_group(backend="gloo") if self.ranks > 1 else None
+        self.group = group
+        self.ranks, self.rank = (group.size(), group.rank()) if group is not None else (1, 0)
         self.writing: threading.Thread | None = None
         self.failure: tuple[int, str, BaseException | None] | None = None
 

@@ -47,6 +47,7 @@ class Trainer:
         self.weights = weights or Catalogue()
         self.runtime = runtime or Runtime(Parallelism(), run.device)
         self.watch = watch or Watch(self.runtime, timeout=60 * self.runtime.mesh.settings.timeout)
+        self.writers = self.runtime.group()  # of all stages: each holds connections to all ranks
 
     def fit(self) -> None:
         """Train every stage that is not finished. Raises Interrupted after SIGTERM or SIGINT."""
@@ -70,9 +71,8 @@ class Trainer:
         build = ModelBuilder(self.runtime, self.run.seed, stage.name, half=self.run.half)
         objective = stage.objective(build=build, weights=weights, iterations=stage.iterations)
         feed = stage.feed(build=build, weights=weights, seed=self.run.seed, stage=stage.name, memory=memory)
-        checkpoint = Checkpointer(
-            folder / "checkpoints", objective.stateful, keep=self.run.keep, archive_every=self.run.archive_every
-        )
+        kept = {"keep": self.run.keep, "archive_every": self.run.archive_every}
+        checkpoint = Checkpointer(folder / "checkpoints", objective.stateful, **kept, group=self.writers)
         try:
             self._run_steps(stage, objective, feed, checkpoint)
             checkpoint.wait()

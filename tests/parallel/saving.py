@@ -12,6 +12,7 @@ import torch.distributed as dist
 from seedvr2.errors import UserError
 from seedvr2.optim.trainee import Trainee
 from seedvr2.parallel.mesh import Mesh, Parallelism
+from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.shard import parallelize
 from seedvr2.training.checkpoint import Checkpointer, flattened
 from tests.parallel.networks import inputs, players
@@ -45,12 +46,17 @@ def everything(trainee: Trainee) -> dict:
     return {k: v.full_tensor() if hasattr(v, "full_tensor") else copy.deepcopy(v) for k, v in flat.items()}
 
 
+def checkpointer(folder: str, **stateful) -> Checkpointer:
+    """Of all ranks, or of a process alone."""
+    return Checkpointer(Path(folder), stateful, group=Runtime(Parallelism(), torch.device("cpu")).group())
+
+
 def train_and_save(folder: str, settings: dict) -> tuple[dict, list[float]]:
     """Three steps, a checkpoint, what it must hold, and the next two losses."""
     trainee, step = make(settings, 0)
     for _ in range(3):
         step()
-    checkpoint = Checkpointer(Path(folder), {"student": trainee})
+    checkpoint = checkpointer(folder, student=trainee)
     checkpoint.save(3)
     state = everything(trainee)
     after = [step(), step()]  # while it is being written
@@ -64,7 +70,7 @@ def save_without_room(folder: str, poor: int) -> tuple[str, list[int]]:
     """What is raised when one rank cannot write its files after a checkpoint that all could, and what is left."""
     value = torch.zeros(2**18)
     thing = types.SimpleNamespace(state_dict=lambda: {f"value{dist.get_rank()}": value})
-    checkpoint = Checkpointer(Path(folder), {"thing": thing})
+    checkpoint = checkpointer(folder, thing=thing)
     checkpoint.save(1)
     checkpoint.wait()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -83,5 +89,5 @@ def save_without_room(folder: str, poor: int) -> tuple[str, list[int]]:
 def load_and_go_on(folder: str, settings: dict) -> tuple[dict, list[float]]:
     """What a checkpoint gives a trainee that began elsewhere, and its next two losses."""
     trainee, step = make(settings, 5)
-    assert Checkpointer(Path(folder), {"student": trainee}).resume() == 3
+    assert checkpointer(folder, student=trainee).resume() == 3
     return everything(trainee), [step(), step()]
