@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import gc
 import re
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import psutil
 import torch
 
 from seedvr2.errors import UserError
-from seedvr2.models.dit import plan_layer
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BLOCK = 4 << 20  # bytes from which a block of host memory is of its own: more than most of a strip's tensors
@@ -71,20 +69,6 @@ def give_back() -> None:
     """Let what is free of host memory go back now, between blocks in use too, where the C library is glibc."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def limit_tables() -> None:
-    """Free the tables of windows if there are more than a shot needs: two kinds for whole windows, and for its last."""
-    if plan_layer.cache_info().currsize > 4:
-        plan_layer.cache_clear()
-
-
-def release(device: torch.device) -> None:
-    """Free what nobody refers to any more, and tables that can be made again."""
-    plan_layer.cache_clear()
-    gc.collect()
-    if device.type != "cpu":
-        torch.get_device_module(device).empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

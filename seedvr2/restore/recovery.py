@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
+from seedvr2.models.memory import release
 from seedvr2.models.vae.autoencoder import TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry, History
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.events import Events
-from seedvr2.restore.memory import is_out_of_memory, release
+from seedvr2.restore.memory import is_out_of_memory
 from seedvr2.restore.plan.settings import Settings
 
 Result = TypeVar("Result")

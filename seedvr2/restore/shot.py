@@ -12,11 +12,12 @@ from torch import nn
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
+from seedvr2.models.memory import limit_tables
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.models.vae.reach import look_back
 from seedvr2.restore.color import adain_color_fix, grey_color_fix, wavelet_color_fix
 from seedvr2.restore.generation import Generation, Guidance
-from seedvr2.restore.memory import give_back, limit_tables
+from seedvr2.restore.memory import give_back
 from seedvr2.restore.resize import Size, pad_to_multiple
 from seedvr2.restore.stream import check_window, decoded, encoded, windowed
 from seedvr2.restore.threads import waiting_frames

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from seedvr2.io.files import disk_errors
 from seedvr2.io.images import write_image
+from seedvr2.models.memory import release
 from seedvr2.optim.trainee import Diverged
 from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
@@ -60,6 +61,7 @@ class Trainer:
                     self.say(f"stage {stage.name} is finished: skipped")
                 else:
                     self.train(stage, weights, memory)
+                    release(self.runtime.device)  # networks lie in cycles of references
                 weights.add_stage(stage.name, final)
         finally:
             self.tracker.close()

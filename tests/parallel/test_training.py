@@ -10,7 +10,8 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from tests.parallel.training import interrupted, run
+from tests.parallel.test_launch import TRAINING
+from tests.parallel.training import interrupted, left_over, run
 
 BEFORE = {"distill_4to2": "base", "distill_2to1": "distill_4to2", "apt": "distill_2to1"}
 MORE = {"base": ["stages.base.accumulate=2", "parallel.sync=last"], "apt": ["stages.apt.accumulate=2"]}
@@ -76,3 +77,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(ranks, alone, tmp_pa
     assert [path.name for path in (folder / "base/checkpoints").iterdir()] == ["00000002", "00000003"]
     assert "stage base: 4 iterations, continuing at 3" in ranks(4)(run, again)[0]
     assert (folder / "base/final").is_dir()
+
+
+def test_the_networks_of_a_stage_are_gone_when_the_next_one_builds_its_own(ranks, tmp_path):
+    assert ranks(2)(left_over, [*TRAINING, f"run.dir={tmp_path / 'run'}"]) == [[], []]
