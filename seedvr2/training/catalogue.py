@@ -1,6 +1,6 @@
 """Which file holds the weights of a network: what a run starts from, and what each of its stages exported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seedvr2.errors import UserError
@@ -9,6 +9,11 @@ from seedvr2.training.weights import POSITIVE, latent_scale
 
 NETWORKS = ("generator", "teacher", "discriminator", "prompts", "vae")
 RELEASED_VAE = "ema_vae.pth"
+
+
+def exported(folder: Path) -> list[Path]:
+    """The files of networks in a folder."""
+    return sorted(folder.glob("*.safetensors"))
 
 
 class Catalogue:
@@ -34,12 +39,13 @@ class Catalogue:
         if absent := [str(path) for path in self.files.values() if not path.is_file()]:
             raise UserError(f"run.weights names {absent[0]!r}, which does not exist: check the path")
 
-    def add_stage(self, stage: str, folder: Path) -> None:
-        """Take in all networks that a stage exported."""
-        files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    def add_stage(self, stage: str, folder: Path, files: Sequence[Path] | None = None) -> None:
+        """Take in all networks that a stage exported; files: what its folder holds, if that is known."""
+        if files is None:
+            files = exported(folder)
         if not files:
             raise UserError(f"folder {str(folder)!r} holds no *.safetensors files: give a stage's `final` folder")
-        self._add(stage, files)
+        self._add(stage, {path.stem: path for path in files})
 
     def _add(self, stage: str, files: Mapping[str, Path]) -> None:
         for name, path in files.items():

@@ -52,7 +52,7 @@ class Checkpointer:
         self.failure: tuple[int, str, BaseException | None] | None = None
 
     def steps(self) -> list[int]:
-        """Steps of all whole checkpoints, rising."""
+        """Steps of all whole checkpoints, rising, as this rank sees them."""
         return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir())
 
     def save(self, step: int) -> None:
@@ -148,7 +148,7 @@ class Checkpointer:
             for path in sorted(self.folder.glob(".*.part")):
                 print(f"checkpoint {path} was not finished: passed over", flush=True)
                 remove(path)
-        steps = self.steps()
+        steps = self._of_main(self.steps())  # a shared folder need not look the same from everywhere
         for step in reversed(steps):
             path = self.folder / f"{step:08d}"
             found = self._anywhere(fault_of(path, self.rank, self.ranks))
@@ -159,6 +159,13 @@ class Checkpointer:
         if steps:
             raise UserError(f"every checkpoint in {str(self.folder)!r} is damaged: remove the folder to start anew")
         return 0
+
+    def _of_main(self, value):
+        if self.group is None:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
 
     def _anywhere(self, fault: str | None) -> str | None:
         # what any rank found wrong, on every rank

@@ -10,7 +10,7 @@ from seedvr2.parallel.mesh import Parallelism
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.parallel.watch import Watch
 from seedvr2.training.builder import ModelBuilder
-from seedvr2.training.catalogue import Catalogue
+from seedvr2.training.catalogue import Catalogue, exported
 from seedvr2.training.checkpoint import Checkpointer
 from seedvr2.training.plan.work import clip_flops
 from seedvr2.training.run import Run
@@ -62,7 +62,7 @@ class Trainer:
                 else:
                     self.train(stage, weights, memory)
                     release(self.runtime.device)  # networks lie in cycles of references
-                weights.add_stage(stage.name, final)
+                weights.add_stage(stage.name, final, self.runtime.of_main(exported(final)))
         finally:
             self.tracker.close()
 
