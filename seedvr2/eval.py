@@ -38,6 +38,7 @@ from seedvr2.restore.search import find_model
 from seedvr2.restore.shot import COLOR_FIXES
 
 COMMAND = "python -m seedvr2.eval"
+CORES = os.cpu_count() or 1
 SWEPT = {"steps": int, "seed": int, "window": int, "fidelity": float}
 
 
@@ -76,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             methods.append(Method(ANCHOR, None, {"filter": "antialiased bicubic, a = -0.5"}))
         if not methods:
             raise UserError("there is nothing to score; give --model, --pred, or clips with LQ for the bicubic anchor")
-        scores = score_methods(methods, entries, terms, arguments.out, workers=arguments.workers, say=events.say)
+        workers = arguments.workers or (CORES if pick_device(settings.device).type == "cpu" else 1)
+        scores = score_methods(methods, entries, terms, arguments.out, workers=workers, say=events.say)
         problems = [*found.problems, *unfit, *problems]
         results = collected(
             *(methods, scores, terms, arguments.out),
@@ -109,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     add("--protocol", choices=get_args(Protocol), default="aligned", help="official_crop as the released code does it")
     add("--register", action="store_true", help="score after alignment to the ground truth, and say so")
     add("--allow-partial", action="store_true", help="score what is there and fits, and mark the report")
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes that score (default: one per core)")
+    add("--workers", type=int, help="processes that score (default: one per core; 1 with metrics on a GPU)")
     add("--cache", type=Path, default=cache_folder(), metavar="DIR", help="of frozen LQ (default %(default)s)")
     metrics = result.add_argument_group("metrics")
     metrics.add_argument("--weights-dir", type=Path, metavar="DIR", help="weight files of metrics")
@@ -134,7 +136,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Raises UserError for values of options that make no sense whatever the clips are."""
     if arguments.data_root is not None and (arguments.lq or arguments.gt):
         raise UserError(f"--data-root {arguments.data_root} does not go with --lq or --gt; give one or the other")
-    if arguments.workers < 1:
+    if arguments.workers is not None and arguments.workers < 1:
         raise UserError(f"--workers {arguments.workers} makes no sense; give at least 1")
     if arguments.weights_dir is not None and not arguments.weights_dir.is_dir():
         raise UserError(f"--weights-dir {arguments.weights_dir} is not a folder; give the one that holds weight files")
@@ -221,7 +223,7 @@ def with_lq(
         return entries, given_hash(entries), []
     if bench.clips is None and arguments.pred and not needed:
         return entries, "", ["no LQ was given, so there is no bicubic anchor; give it as --lq"]
-    frozen, digest = frozen_lq(bench, entries, arguments.cache, workers=arguments.workers, say=events.say)
+    frozen, digest = frozen_lq(bench, entries, arguments.cache, workers=arguments.workers or CORES, say=events.say)
     note = f"the LQ were synthesised from the ground truth, configs/degradation/test.yaml, hash {digest}"
     events.say(f"frozen LQ in {frozen[0].lq.parent}")
     return frozen, digest, [note]

@@ -3,8 +3,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from seedvr2 import eval as command
+from seedvr2.errors import UserError
 from seedvr2.evaluation.contract import FrameMean
 from seedvr2.evaluation.metric import METRICS as METRICS_BY_NAME
 from seedvr2.evaluation.scoring import metrics_of
@@ -160,6 +162,26 @@ def test_processes_change_nothing(run):
     one, _ = run(metrics="psnr,ssim,boundary_jump")
     two, _ = run("--workers", "2", out="two", metrics="psnr,ssim,boundary_jump")
     assert one["methods"] == two["methods"]
+
+
+@pytest.mark.parametrize(
+    ("device", "given", "workers"), [("cpu", [], 7), ("cuda", [], 1), ("cuda", ["--workers", "3"], 3)]
+)
+def test_a_gpu_takes_one_process_unless_more_are_asked_for(tmp_path, monkeypatch, clips, device, given, workers):
+    asked = []
+
+    def score(*_, workers: int, say):
+        asked.append(workers)
+        raise UserError("enough")
+
+    monkeypatch.setattr(command, "CORES", 7, raising=False)
+    monkeypatch.setattr(command, "pick_device", torch.device)
+    monkeypatch.setattr(command, "score_methods", score)
+    write_folder(tmp_path / "gt" / "001", clips["001"])
+    folders = [f"--{name}={tmp_path / name}" for name in ("gt", "out", "cache")]
+    with pytest.raises(SystemExit):
+        command.main(["--bench", "folder", *folders, "--metrics", "psnr", "--metric-device", device, *given])
+    assert asked == [workers]
 
 
 def test_without_lq_a_frozen_one_is_made_and_named(run, tmp_path):
