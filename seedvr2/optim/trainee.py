@@ -103,6 +103,7 @@ class Trainee:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         self.optimizer.step()
+        torch.clear_autocast_cache()  # it would lend the casts of the old weights to what follows in the same context
         if self.ema:
             self.ema.update(self.parameters)
 

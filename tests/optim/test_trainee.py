@@ -50,6 +50,17 @@ def test_accumulated_micro_batches_equal_one_large_batch():
         assert a["grad_norm"].item() == pytest.approx(b["grad_norm"].item(), rel=1e-10)
 
 
+def test_an_update_counts_at_once_also_in_half_precision():
+    model = network().float()
+    learner = trainee(model, optimizer=functools.partial(torch.optim.SGD, lr=1.0))
+    batch = data(1)[0].float()
+    with torch.autocast("cpu", torch.bfloat16):
+        learner.update([batch], loss_of(model))
+        after = model(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(after, model(batch))
+
+
 def test_gradients_are_clipped_to_the_norm_and_reported_before():
     for limit in (0.1, None):
         model = network()
