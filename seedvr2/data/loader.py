@@ -123,9 +123,9 @@ def batches(
     """Yield (step, its samples in the order of `positions`) for steps start … stop-1.
 
     `positions` are this rank's places in the global batch, or a function from the step's `Shape` (whose `batch` is the
-    global batch) to them. `workers` processes draw ahead; 0 draws here. With `clean_only` the degradation is left out
-    and `Pair.lq` is empty (0,3,H,W). `failures` counts the files that were passed over. Raises the `UserError` of a
-    sample that cannot be drawn.
+    global batch) to them. `workers` processes draw ahead, a step each; 0 draws here. With `clean_only` the degradation
+    is left out and `Pair.lq` is empty (0,3,H,W). `failures` counts the files that were passed over. Raises the
+    `UserError` of a sample that cannot be drawn.
     """
     chosen = StageSamples(pairs, seed=seed, stage=stage, clean_only=clean_only)
     requests = Requests(pairs, seed=seed, stage=stage, start=start, stop=stop, positions=positions)
@@ -148,6 +148,7 @@ def lists_of_samples(
             samples,
             batch_sampler=requests,
             num_workers=workers,
+            prefetch_factor=1,  # lists of clips of 720p are gigabytes
             collate_fn=list,
             worker_init_fn=_start_worker,
             multiprocessing_context=ForkServer(PRELOADED),
