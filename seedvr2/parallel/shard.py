@@ -7,6 +7,7 @@ inputs are not cast, because a timestep must never become bf16.
 """
 
 import functools
+import inspect
 import warnings
 
 import torch
@@ -23,6 +24,7 @@ from seedvr2.parallel.sequence import split_sequence
 warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 UNITS = (MMBlock, CriticHead, TokenHead)  # sharded one by one
 PRECISE = (Verdict,)  # stay in fp32: penalties live in differences that bf16 would round away
+VARIANTS = 64  # of the compiled block, whose code all blocks share: kinds, shapes, with and without gradients
 KEPT = {
     "all_to_all_single",  # of both exchanges around attention
     "_scaled_dot_product_flash_attention",
@@ -42,7 +44,7 @@ def parallelize(network: nn.Module, mesh: Mesh, *, half: bool) -> nn.Module:
         if settings.recompute != "none":
             block.forward = _recomputed(block.forward, selective=settings.recompute == "selective")
         if settings.compile:
-            block.forward = torch.compile(block.forward, dynamic=True)
+            block.forward = _compiled(block.forward)
     if mesh.weights is not None:
         _shard(network, mesh, half)
     return network
@@ -56,6 +58,13 @@ def _recomputed(forward, *, selective: bool):
     contexts = functools.partial(create_selective_checkpoint_contexts, _policy) if selective else None
     extra = {"context_fn": contexts} if contexts else {}
     return functools.partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False, **extra)
+
+
+def _compiled(forward):
+    limit = {"recompile_limit": VARIANTS}
+    if limit.keys() - inspect.signature(torch.compile).parameters.keys():  # older versions have one limit for all
+        torch._dynamo.config.recompile_limit, limit = VARIANTS, {}
+    return torch.compile(forward, dynamic=True, **limit)
 
 
 def _policy(context, op, *args, **kwargs) -> CheckpointPolicy:
