@@ -35,7 +35,7 @@ class SlowClips(ProceduralClips):
 
 def stuck(mark: str) -> Pairs:
     """Pairs of clips that never come."""
-    return Pairs(SlowClips(600, mark), Degradation([TargetResize()]), [Shape(1, 16, 16, batch=1)])
+    return Pairs(SlowClips(120, mark), Degradation([TargetResize()]), [Shape(1, 16, 16, batch=1)])
 
 
 def slowed(make, mark: str):

@@ -75,19 +75,26 @@ def test_workers_that_are_stuck_end_with_their_parent(start):
 
 
 def test_workers_that_are_stuck_end_with_their_loader(tmp_path):
-    drawn = batches(stuck(str(tmp_path / "mark")), seed=0, stage="x", start=0, stop=9, positions=[0], workers=1)
-    raised = []
+    class Enough(Exception):
+        pass
+
+    def stop(*_) -> None:
+        raise Enough
 
     def interrupt() -> None:
         until((tmp_path / "mark").exists)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGUSR1)
 
+    drawn = batches(stuck(str(tmp_path / "mark")), seed=0, stage="x", start=0, stop=9, positions=[0], workers=1)
+    raised, before = [], signal.signal(signal.SIGUSR1, stop)
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
         next(drawn)
-    except KeyboardInterrupt as error:
+    except Enough as error:
         raised.append(error.with_traceback(None))
-    thread.join()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
     assert raised
     until(lambda: not multiprocessing.active_children(), 20)
