@@ -4,14 +4,13 @@
     python scripts/bench_infer.py --models tiny --sizes 1280x720 --frames 21 --device cpu
     python scripts/bench_infer.py --baseline "python other.py {input} {output} --size {width}x{height}"
 
-encode, generate, decode: the calls of a whole clip in memory, as `infer` makes them. all: from a film (a quarter of the
-size) to a film, reading and writing included. 3b and 7b have random weights of the released shapes, made on the device,
-unless --real loads the released files. A baseline is a command that restores the same film, run in turn with ours, with
-the same weights if it loads them from {weights}; its wall time counts, loading included, and seconds by stage if the
-last line that it prints is a JSON object of them. --plot draws time and
-memory over frames and pixels, and says whether time is linear (5 % in frames, 15 % in pixels) and memory is flat in
-frames. On a CPU processor seconds over threads stand for time wherever it is compared, so that other
-work does not count.
+encode, generate, decode: the calls of a whole clip in memory, as `infer` makes them. all: from a film (a quarter of
+the size) to a film, reading and writing included. 3b and 7b have random weights of the released shapes, made on the
+device, unless --real loads the released files. A baseline is a command that restores the same film, run in turn with
+ours, with the same weights if it loads them from {weights}; its wall time counts, loading included, and seconds by
+stage if the last line that it prints is a JSON object of them. --plot draws time and memory over frames and pixels,
+and says whether time is linear (5 % in frames, 15 % in pixels) and memory is flat in frames. On a CPU processor
+seconds over threads stand for time wherever it is compared, so that other work does not count.
 """
 
 import argparse
