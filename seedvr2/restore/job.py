@@ -122,6 +122,7 @@ class Job:
         self.media, self.restorer, self.targets, self.size = media, restorer, targets, size
         self.cuts, self.segment, self.sample_aspect = cuts, segment, sample_aspect
         self.events = events or Events()
+        self.waiting = restorer.waiting(size)  # frames between two threads
         self.journal = Journal(targets[0].path, key, fresh=fresh)
         info = media.info
         origin = source_origin(info.path) if info.kind == "video" else None
@@ -137,10 +138,10 @@ class Job:
         if done:
             self.clock.restore(self.journal.state)
             self.events.say(f"{done} frames are finished already: going on from there", frames=done)
-        steps, most = self._steps(done, outcome), self.restorer.waiting(self.size)
+        steps = self._steps(done, outcome)
         with (
             contextlib.ExitStack() as writers,
-            Behind(most=most) as behind,
+            Behind(most=self.waiting) as behind,
             contextlib.closing(steps),
             stop.segments(),
         ):
@@ -165,7 +166,7 @@ class Job:
         def resized(rgb: np.ndarray) -> torch.Tensor:
             return resize_frame(rgb, self.size)
 
-        around = functools.partial(ahead, most=self.restorer.waiting(self.size))
+        around = functools.partial(ahead, most=self.waiting)
         frames = numbered(self._read(outcome), self.cuts, complain=outcome.notes.append)
         return restored(frames, self.restorer, resized, done=done, shot=outcome.shots[-1], around=around)
 
