@@ -50,7 +50,7 @@ def main() -> None:
         torch.manual_seed(0)
         vae = network(options.vae).to(device, DTYPES[name]).eval().requires_grad_(False)
         start = time.perf_counter()
-        fast = InferenceVAE(vae, measured=options.measured)
+        fast = InferenceVAE(vae, ways={} if options.measured else None)
         folding = time.perf_counter() - start
         variants: Variants = {"plain": (vae, None), "fast": (fast, LADDER[0])}
         for size in options.workspaces:

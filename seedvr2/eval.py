@@ -18,7 +18,7 @@ from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
 from seedvr2.evaluation.benchmark import Bench, Entry, find_entries, known, load_bench
 from seedvr2.evaluation.contract import Settings
 from seedvr2.evaluation.footage import read_clip
-from seedvr2.evaluation.frozen import cache_folder, frozen_lq, given_hash
+from seedvr2.evaluation.frozen import frozen_lq, given_hash
 from seedvr2.evaluation.metric import METRICS
 from seedvr2.evaluation.pairing import match
 from seedvr2.evaluation.protocol import Protocol, geometry_of
@@ -28,6 +28,7 @@ from seedvr2.evaluation.results import ANCHOR, completed
 from seedvr2.evaluation.runner import Method, check_names, choose_metrics, collected, score_methods, terms_of
 from seedvr2.evaluation.score_tables import means_table
 from seedvr2.evaluation.scoring import TRUTH, safe
+from seedvr2.io.cache import cache_folder
 from seedvr2.io.files import disk_errors
 from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events

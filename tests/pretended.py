@@ -95,6 +95,7 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
         patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
         patch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
         patch.setattr(torch.accelerator, "current_stream", lambda device=None: None)
+        patch.setattr(torch.accelerator, "synchronize", lambda device=None: gpu.stops.append(_here()))
         patch.setattr(torch, "Event", _Event)
         torch._C._ensureCUDADeviceGuardSet()
         before = torch._C._only_lift_cpu_tensors()

@@ -66,11 +66,6 @@ class Job(NamedTuple):
     folder: Path
 
 
-def cache_folder() -> Path:
-    """Where frozen LQ are kept, by the convention of the desktop."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedvr2"
-
-
 def frozen_lq(
     bench: Bench,
     entries: Sequence[Entry],

@@ -4,6 +4,7 @@ CUDA stands for ROCm as well, which PyTorch gives the same name.
 """
 
 import contextlib
+import re
 from pathlib import Path
 
 import torch
@@ -49,6 +50,12 @@ def native_dtype(device: torch.device) -> tuple[str, str]:
         return ("bf16", "the GPU has it") if is_native else ("fp16", "the GPU has no bf16")
     tried = [name for name in ("bf16", "fp16") if computes(device, DTYPES[name])]
     return (tried[0], f"{device.type} has it") if tried else ("fp32", f"{device.type} has no half precision")
+
+
+def hardware_name(device: torch.device) -> str:
+    """What decides how fast a CUDA device runs the networks, and how it rounds, as part of a file name."""
+    name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
+    return re.sub(r"[^\w.+-]+", "_", f"{name} torch {torch.__version__} cudnn {cudnn}")
 
 
 def multiplies_bfloat16() -> bool:

@@ -1,12 +1,9 @@
 """SHA-256 of weight files, which are too large to read again for every run."""
 
-import contextlib
-import json
-import os
 import re
 from pathlib import Path
 
-from seedvr2.io.files import whole
+from seedvr2.io.cache import Kept
 from seedvr2.restore.journal import hash_of
 
 LARGE = 64 << 20  # bytes from which a hash is worth remembering
@@ -22,21 +19,7 @@ def file_hash(path: Path) -> str:
     status = real.stat()
     if status.st_size < LARGE:
         return hash_of(real)
-    key, memory = f"{real} {status.st_size} {status.st_mtime_ns}", _memory()
-    known = _known(memory)
+    known, key = Kept("weights.json"), f"{real} {status.st_size} {status.st_mtime_ns}"
     if key not in known:
-        known = {**_known(memory), key: hash_of(real)}
-        with contextlib.suppress(OSError), whole(memory) as temporary:  # without a cache folder it is read again
-            temporary.write_text(json.dumps(known, indent=1))
+        known[key] = hash_of(real)
     return known[key]
-
-
-def _memory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedvr2" / "weights.json"
-
-
-def _known(memory: Path) -> dict[str, str]:
-    try:
-        return json.loads(memory.read_text())
-    except (OSError, ValueError):
-        return {}

@@ -24,8 +24,9 @@ def test_a_shot_passes_through_a_gpu_without_stopping_it(
     family, dtype, vae, color_fix, make_generator, codec, prompt, clip
 ):
     dtype = getattr(torch, dtype)
-    coder = copy.deepcopy(codec.vae)
-    generator, coder = make_generator(family).to(dtype), (InferenceVAE(coder) if vae == "fast" else coder).to(dtype)
+    coder, ways = copy.deepcopy(codec.vae), {} if family == "3b" else None
+    coder = InferenceVAE(coder, ways=ways) if vae == "fast" else coder
+    generator, coder = make_generator(family).to(dtype), coder.to(dtype)
     with pretended_gpu() as gpu:
         restorer = ShotRestorer(
             gpu.hold(generator.requires_grad_(False)),
@@ -40,7 +41,8 @@ def test_a_shot_passes_through_a_gpu_without_stopping_it(
             dtype=dtype,
         )
         assert len(list(restorer.restore(clip[:9]))) == 9
-        assert gpu.stops  # tables of windows, once for a shape
+        assert gpu.stops  # tables of windows and tests of convolutions, once for a shape
+        assert bool(ways) == (vae == "fast" and family == "3b")
         gpu.stops.clear()
         assert len(list(restorer.restore(clip[:9]))) == 9
         assert gpu.stops == []

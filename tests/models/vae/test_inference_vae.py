@@ -103,7 +103,7 @@ def test_frames_too_large_for_the_norms_of_cuda_are_taken_in_pieces(vae, monkeyp
 
 
 def test_measured_ways_change_no_result(vae):
-    fast = InferenceVAE(vae, measured=True)
+    fast = InferenceVAE(vae, ways={})
     assert_same(fast, vae, clip(5), latent(2))
     assert set(fast.ways.values()) <= set(WAYS)
     assert fast.ways

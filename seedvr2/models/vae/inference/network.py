@@ -1,5 +1,6 @@
 """The whole inference path: the layers of a `VideoVAE`, executed strip by strip and a few frames at a time."""
 
+from collections.abc import MutableMapping
 from functools import partial
 from itertools import zip_longest
 
@@ -27,16 +28,18 @@ class InferenceVAE(nn.Module):
     Args:
         vae: the VAE.
         tiling: memory to use; may be replaced between two calls.
-        measured: whether the way of each convolution is the fastest in a short test on the device, which may differ
-            from run to run, and with it the rounding; otherwise it is the usual one of the device.
+        ways: where the fastest way of each kind of convolution is looked up, and noted after a short test on the device
+            if it is not there; rounding differs between ways. None: the usual way of the device.
     """
 
-    def __init__(self, vae: VideoVAE, tiling: Tiling = FASTEST, *, measured: bool = False) -> None:
+    def __init__(
+        self, vae: VideoVAE, tiling: Tiling = FASTEST, *, ways: MutableMapping[str, str] | None = None
+    ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.latent_channels = vae.encoder, vae.decoder, vae.latent_channels
         self.squeeze_images = vae.squeeze_images
         self.tiling = tiling
-        self.ways: dict[tuple, str] | None = {} if measured else None
+        self.ways = ways
         with torch.no_grad():
             upsamplers = [layer for block in vae.decoder.up_blocks for layer in block.upsamplers]
             self.folded = nn.ModuleList(map(FoldedUpsample, upsamplers))

@@ -1,10 +1,13 @@
 """Input of a causal convolution, normalised and activated strip by strip instead of as a whole."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seedvr2.models.vae.blocks import FrameNorm
+from seedvr2.models.vae.inference.fused import fused_silu
 from seedvr2.tracing import alike, kind_of
 
 _PIXELS = 4096  # per piece on a CPU, where sums of more would lose digits
@@ -56,6 +59,7 @@ class Source:
         if norm is not None:
             self.mean, self.var = statistics(frames, norm)
             self.weight, self.bias = (part.to(self.mean.dtype) for part in (norm.weight, norm.bias))
+            self._fused = fused_silu(frames.device, frames.dtype)
 
     def write(self, into: Tensor, first: int, top: int) -> None:
         """Fill `into` (n, C, rows, W) with frames from `first` and rows from `top` on."""
@@ -63,6 +67,10 @@ class Source:
         strip = self.frames[first : first + count, :, top : top + rows]
         if self.norm is None:
             into.copy_(strip)
+            return
+        if self._fused is not None and _is_plain(strip) and _is_plain(into):
+            scale, shift = (part[first : first + count] for part in self._affine)
+            self._fused(strip, scale, shift, into)
             return
         for number in range(count):
             at = first + number
@@ -88,6 +96,17 @@ class Source:
         if kind_of(frame.device) in ("cpu", "cuda"):
             return F.batch_norm(frame, mean, var, self.weight, self.bias, eps=self.norm.eps).to(frame.dtype)
         # others end the process if types are mixed in there
-        scale = self.weight * (var + self.norm.eps).rsqrt()
-        shift = self.bias - mean * scale
+        scale, shift = (part[at] for part in self._affine)
         return torch.addcmul(shift[:, None, None], frame.to(scale.dtype), scale[:, None, None]).to(frame.dtype)
+
+    @functools.cached_property
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """Factor and offset (T, C) that the norm comes to."""
+        scale = self.weight * (self.var + self.norm.eps).rsqrt()
+        return scale, self.bias - self.mean * scale
+
+
+def _is_plain(frames: Tensor) -> bool:
+    """Whether each frame is one block of memory whose elements 31 bits can count."""
+    _, channels, height, width = frames.shape
+    return frames.stride()[1:] == (1, width * channels, channels) and channels * height * width < 2**31

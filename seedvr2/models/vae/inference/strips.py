@@ -1,7 +1,7 @@
 """Causal convolutions over whole frames, of which only a strip of rows at a time is in the workspace."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import NamedTuple
 
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from seedvr2.models.vae.blocks import clip_of, frames_of
 from seedvr2.models.vae.causal import Carry, CausalConv3d, Fresh, History
+from seedvr2.models.vae.inference.fastest import fastest_way
 from seedvr2.models.vae.inference.norm import Source
 from seedvr2.models.vae.inference.tiling import Tiling
-from seedvr2.models.vae.inference.ways import Kernel, fastest_way, usual_way
+from seedvr2.models.vae.inference.ways import Kernel, usual_way
 from seedvr2.tracing import alike
 
 Put = Callable[[Tensor, slice, slice], None]  # (values, their frames, their rows before any up-sampling)
@@ -23,26 +24,20 @@ class Run:
     Args:
         history: what stands before the chunk.
         tiling: the memory to use.
-        ways: the way of each shape that was measured; None: the usual way of the device.
+        ways: the fastest way of each kind of layer, measured if it is not there; None: the usual way of the device.
     """
 
-    def __init__(self, history: History, tiling: Tiling, ways: dict[tuple, str] | None) -> None:
+    def __init__(self, history: History, tiling: Tiling, ways: MutableMapping[str, str] | None) -> None:
         self.history, self.tiling, self.ways = history, tiling, ways
 
     def kernel(self, weight: Tensor, bias: Tensor, frames: Tensor, **settings) -> Kernel:
         """Weights ready for frames (T, C, H, W)."""
-        way = usual_way(weight) if self.ways is None else self._measured(weight, bias, frames, **settings)
-        return Kernel(weight, bias, way=way, **settings)
-
-    def _measured(self, weight: Tensor, bias: Tensor, frames: Tensor, **settings) -> str:
-        count, _, height, width = frames.shape
-        key = (str(weight.device), weight.dtype, *weight.shape, *settings.values(), count, height, width)
-        if key not in self.ways:
-            rows = min(height, self.rows(frames, len(weight)))
-            shape = count + weight.shape[2] - 1, frames.shape[1], rows + 2, width
-            window = frames.new_zeros(shape).contiguous(memory_format=torch.channels_last)
-            self.ways[key] = fastest_way(weight, bias, window, **settings)
-        return self.ways[key]
+        if self.ways is None:
+            return Kernel(weight, bias, way=usual_way(weight), **settings)
+        count, channels, height, width = frames.shape
+        rows = min(height, self.rows(frames, len(weight)))
+        shape = torch.Size((count + weight.shape[2] - 1, channels, rows + 2, width))
+        return Kernel(weight, bias, way=fastest_way(self.ways, weight, bias, shape, **settings), **settings)
 
     def rows(self, frames: Tensor, outputs: int) -> int:
         """Rows of a strip of frames (T, C, H, W) that a convolution takes to `outputs` channels."""

@@ -4,7 +4,6 @@
 otherwise need six. Each way yields its results as (frames of the result, values), to be put where they belong.
 """
 
-import time
 from collections.abc import Iterator
 
 import torch
@@ -106,22 +105,5 @@ class Kernel:
 
 
 def usual_way(weight: Tensor) -> str:
-    """The way for the device on which `weight` lies, by measurements on a CPU; for GPUs there are none yet."""
+    """The way for the device on which `weight` lies where none is measured; the fastest on CPUs that were."""
     return "pairs" if kind_of(weight.device) == "cpu" else "volume"
-
-
-def fastest_way(weight: Tensor, bias: Tensor, window: Tensor, **settings) -> str:
-    """The way that takes the least time for frames `window`, measured here and now; settings are those of `Kernel`."""
-    return min(WAYS, key=lambda way: _seconds(Kernel(weight, bias, way=way, **settings), window))
-
-
-def _seconds(kernel: Kernel, window: Tensor, repeats: int = 3) -> float:
-    spent = []
-    for _ in range(1 + repeats):  # the first prepares
-        start = time.perf_counter()
-        for _ in kernel(window):
-            pass
-        if window.device.type != "cpu":
-            torch.accelerator.synchronize(window.device)
-        spent.append(time.perf_counter() - start)
-    return min(spent[1:])
