@@ -26,7 +26,14 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselect what is marked `gpu` where there is no CUDA device."""
+    """Deselect what is marked `gpu` where there is no CUDA device, and say which tests share costly fixtures.
+
+    Those of a file run in one process, as do all files that need a pool of ranks; they and whole commands come first.
+    """
+    pooled = {item.path for item in items if "ranks" in item.fixturenames}
+    items.sort(key=lambda item: (item.path not in pooled, len(item.path.parts)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ranks" if item.path in pooled else item.path.stem))
     if torch.cuda.is_available():
         return
     needing = [item for item in items if item.get_closest_marker("gpu")]
