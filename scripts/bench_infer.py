@@ -47,7 +47,8 @@ from seedvr2.io.files import whole
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.vae.autoencoder import TIME
-from seedvr2.restore.device import DTYPES, forget_peak, peak_memory, pick_device
+from seedvr2.models.vae.inference.fused import fused_silu
+from seedvr2.restore.device import DTYPES, forget_peak, peak_memory, pick_device, ways_of
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Job, Stop, Target, plain_picture
 from seedvr2.restore.memory import give_back_at_once, is_out_of_memory
@@ -221,7 +222,7 @@ def main() -> None:
     device = pick_device(None if options.device == "auto" else options.device)
     if device.type == "cpu":
         give_back_at_once()  # as infer does, or what one run freed counts as memory of the next
-    rows, asked = [], options.baseline
+    rows, asked, ways = [], options.baseline, ways_of(device)
     for model in options.models:
         restorer = restorer_of(model, options, device, DTYPES[dtype])
         cases = [Case(model, size, frames) for size in options.sizes for frames in options.frames]
@@ -230,14 +231,15 @@ def main() -> None:
                 weights = shlex.quote(str(weights_of(model, options, restorer, Path(folder))))
                 options.baseline = asked.replace("{weights}", weights)
             for case, path in itertools.product(cases, options.paths):
-                restorer.codec.vae = on_path(path, model, restorer.codec.vae)
+                restorer.codec.vae = on_path(path, model, restorer.codec.vae, ways)
                 rows += measure(case, path, options, restorer, limits, dtype)
                 for row in rows[-len(options.stages) :]:
                     print(json.dumps(row), flush=True)
         del restorer
     slug = re.sub(r"[^a-z0-9]+", "_", limits.name.lower()).strip("_")
     path = options.output or ROOT / "docs" / "benchmarks" / f"infer_{slug}.json"
-    found = report(options, limits, dtype, rows)
+    found = {**report(options, limits, dtype, rows), "convolutions": ways}
+    found["fused_silu"] = fused_silu(device, DTYPES[dtype]) is not None
     if options.plot:
         found["scaling"] = report_scaling(rows, options.plot)
         print("\n".join(found["scaling"]))

@@ -30,6 +30,7 @@ from seedvr2.io.files import whole
 from seedvr2.models.vae.autoencoder import TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry, Fresh, History
 from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling
+from seedvr2.restore.device import ways_of
 from seedvr2.training.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def main() -> None:
         torch.manual_seed(0)
         vae = network(options.vae).to(device, DTYPES[name]).eval().requires_grad_(False)
         start = time.perf_counter()
-        fast = InferenceVAE(vae, ways={} if options.measured else None)
+        fast = InferenceVAE(vae, ways={} if options.measured else ways_of(device))
         folding = time.perf_counter() - start
         variants: Variants = {"plain": (vae, None), "fast": (fast, LADDER[0])}
         for size in options.workspaces:
@@ -88,7 +89,7 @@ def arguments() -> argparse.Namespace:
     add("--repeats", type=int, default=5)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--threads", type=int, default=2)
-    add("--measured", action="store_true", help="choose the way of each convolution by a test on the device")
+    add("--measured", action="store_true", help="choose the way of each convolution by a test, and print it")
     add("--workspaces", nargs="+", type=float, default=[], metavar="MIB", help="also with strips of this size")
     add("--in-flight", type=int, help="with strips: frames in flight at full size and rate")
     add("--host", action="store_true", help="with strips: histories in the memory of the host")

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import flop_registry
 
 from seedvr2 import config
 from seedvr2.errors import Parser, UserError, main_guard
+from seedvr2.io.cache import Kept
 from seedvr2.models.vae.autoencoder import SPACE, TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import InferenceVAE
@@ -148,11 +149,11 @@ def networks(model: str, dtype: torch.dtype) -> tuple[nn.Module, VideoVAE, int]:
     return generator, vae, generator.trunk.txt_in.in_features
 
 
-def on_path(path: str, model: str, vae: nn.Module) -> nn.Module:
-    """An autoencoder, plain or fast, as one of `PATHS`; it shares the weights."""
+def on_path(path: str, model: str, vae: nn.Module, ways: Kept | None = None) -> nn.Module:
+    """An autoencoder, plain or fast, as one of `PATHS`; it shares the weights. ways: those of `InferenceVAE`."""
     plain = copy.deepcopy(networks(model, torch.float32)[1])
     plain.encoder, plain.decoder = vae.encoder, vae.decoder
-    return plain if path == "plain" else InferenceVAE(plain)
+    return plain if path == "plain" else InferenceVAE(plain, ways=ways)
 
 
 def streamed(call: Callable[[bool, Carry], object], latents: int) -> Work:

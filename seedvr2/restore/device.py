@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from seedvr2.errors import UserError
+from seedvr2.io.cache import Kept
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -52,10 +53,14 @@ def native_dtype(device: torch.device) -> tuple[str, str]:
     return (tried[0], f"{device.type} has it") if tried else ("fp32", f"{device.type} has no half precision")
 
 
-def hardware_name(device: torch.device) -> str:
-    """What decides how fast a CUDA device runs the networks, and how it rounds, as part of a file name."""
+def ways_of(device: torch.device) -> Kept | None:
+    """The fastest ways to convolve on a CUDA device, found once by whoever needs them and then the same for all runs
+    with this GPU and these versions; None elsewhere, where the usual ones do.
+    """
+    if device.type != "cuda":
+        return None
     name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
-    return re.sub(r"[^\w.+-]+", "_", f"{name} torch {torch.__version__} cudnn {cudnn}")
+    return Kept(re.sub(r"[^\w.+-]+", "_", f"convolutions {name} torch {torch.__version__} cudnn {cudnn}") + ".json")
 
 
 def multiplies_bfloat16() -> bool:

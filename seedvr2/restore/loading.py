@@ -11,12 +11,11 @@ from typing import NamedTuple
 import torch
 
 from seedvr2.errors import UserError
-from seedvr2.io.cache import Kept
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.lora import fingerprint
 from seedvr2.models.storage import FULL, STORAGES, store
 from seedvr2.models.vae.inference import InferenceVAE
-from seedvr2.restore.device import DTYPES, hardware_name, native_dtype, pick_device
+from seedvr2.restore.device import DTYPES, native_dtype, pick_device, ways_of
 from seedvr2.restore.events import Events
 from seedvr2.restore.film import Identity, Restores
 from seedvr2.restore.generation import Guidance
@@ -161,9 +160,7 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
     parameters = sum(x.numel() for x in model.generator.parameters())
     store(model.generator, choice.weights)
     vae = model.codec.vae.to(device)
-    # A GPU's fastest ways of convolution are found once, and then the same for every run there.
-    ways = Kept(f"convolutions_{hardware_name(device)}.json") if device.type == "cuda" else None
-    vae = InferenceVAE(vae, ways=ways) if choice.vae == "fast" else vae
+    vae = InferenceVAE(vae, ways=ways_of(device)) if choice.vae == "fast" else vae
     codec = LatentCodec(vae, model.codec.scale, model.codec.posterior)
     retreat = retreat_of(model.generator, vae, settings, device, events)
     values = {"seed": choice.seed, "window": settings.window, "overlap": overlap_of(settings.window), "steps": steps}
