@@ -25,6 +25,7 @@ torch.backends.cudnn.allow_tf32 = False
 ASSETS = Path(__file__).parent / "assets"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     """Deselect what is marked `gpu` where there is no CUDA device, and say which tests share costly fixtures.
 

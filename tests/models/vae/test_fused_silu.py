@@ -11,9 +11,8 @@ from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.models.vae.inference import InferenceVAE, fused, norm
 
 kernels = pytest.importorskip("seedvr2.models.vae.inference.kernels", reason="Triton does not exist for this system")
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource, compile  # noqa: E402
-from triton.runtime.interpreter import InterpretedFunction  # noqa: E402
+backends, compiler = map(pytest.importorskip, ("triton.backends.compiler", "triton.compiler"))
+interpreter = pytest.importorskip("triton.runtime.interpreter")
 
 CPU = torch.device("cpu")
 
@@ -21,8 +20,8 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def interpreted(monkeypatch):
     """The kernel, run by Triton's interpreter on a CPU."""
-    monkeypatch.setattr(kernels, "_scaled_silu", InterpretedFunction(kernels._scaled_silu.fn))
-    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    monkeypatch.setattr(kernels, "_scaled_silu", interpreter.InterpretedFunction(kernels._scaled_silu.fn))
+    monkeypatch.setattr(torch.accelerator, "device_index", contextlib.nullcontext)
     return kernels.scaled_silu
 
 
@@ -66,8 +65,9 @@ def test_the_kernel_compiles_for_gpus(backend, arch, warp):
     numbers = dict.fromkeys(("pixels", "step", "into_step"), "i32")
     types = {"frames": "*bf16", "into": "*bf16", "scale": "*fp32", "shift": "*fp32", **numbers}
     constants = {"CHANNELS": 128, "WIDTH": 128, "PIXELS": 32}
-    source = ASTSource(kernels._scaled_silu, {**types, **dict.fromkeys(constants, "constexpr")}, constants)
-    made = compile(source, target=GPUTarget(backend, arch, warp)).asm
+    source = compiler.ASTSource(kernels._scaled_silu, {**types, **dict.fromkeys(constants, "constexpr")}, constants)
+    target = backends.GPUTarget(backend, arch, warp)
+    made = compiler.compile(source, target=target).asm
     assert made["cubin" if backend == "cuda" else "hsaco"]
 
 

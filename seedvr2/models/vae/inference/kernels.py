@@ -21,7 +21,7 @@ def scaled_silu(frames: Tensor, scale: Tensor, shift: Tensor, into: Tensor) -> N
     block = triton.next_power_of_2(channels)
     pixels = max(1, _ELEMENTS // block)
     grid = triton.cdiv(height * width, pixels), count
-    with torch.cuda.device(frames.device):  # not every process has made it the current one
+    with torch.accelerator.device_index(frames.get_device()):  # not every process has made it the current one
         _scaled_silu[grid](
             frames,
             into,
