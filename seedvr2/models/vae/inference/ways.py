@@ -1,7 +1,8 @@
 """Ways to convolve a window of frames in time and space; all give the same result but for rounding.
 
-`pairs` is Winograd's minimal filtering F(2, 3) in time: four convolutions of single frames make two frames that
-otherwise need six. Each way yields its results as (frames of the result, values), to be put where they belong.
+`pairs` is Winograd's minimal filtering in time: with three taps, F(2, 3), four convolutions of single frames make two
+frames that otherwise need six; with two taps, F(2, 2), three instead of four. Each way yields its results as (frames of
+the result, values), to be put where they belong.
 """
 
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ class Kernel:
         self.weight, self.bias, self.stride, self.pad = weight, bias, stride, pad
         self.taps = weight.shape[2]
         self.past = max(0, self.taps - stride[0])  # frames before the first that a window must hold
-        is_pairable = self.taps == 3 and stride[0] == 1
+        is_pairable = self.taps in (2, 3) and stride[0] == 1
         self.way = "frames" if self.taps == 1 or (way == "pairs" and not is_pairable) else way
         self._parts: dict[str, list[Tensor]] = {}
 
@@ -50,7 +51,7 @@ class Kernel:
             return
         paired = count // 2 * 2 if self.way == "pairs" else 0
         if paired:
-            yield from self._pairs(window, paired)
+            yield from (self._pairs if self.taps == 3 else self._pairs_of_two)(window, paired)
         if count > paired:
             rest = window[paired:]
             yield slice(paired, count), self._volume(rest) if self.way == "volume" else self._frames(rest)
@@ -80,6 +81,12 @@ class Kernel:
         made -= apart
         yield slice(1, count, 2), made
 
+    def _pairs_of_two(self, window: Tensor, count: int) -> Made:
+        a, b, c = (window[i : i + count - 1 : 2] for i in range(3))
+        both = self._flat(b, "two", 1, self.bias)
+        yield slice(0, count, 2), self._flat(a - b, "two", 0).add_(both)
+        yield slice(1, count, 2), self._flat(c - b, "two", 2).add_(both)
+
     def _flat(self, frames: Tensor, part: str, index: int, bias: Tensor | None = None) -> Tensor:
         return F.conv2d(frames, self._part(part)[index], bias, self.stride[1], (0, self.pad))
 
@@ -97,6 +104,9 @@ class Kernel:
             parts = weight.unbind(2)
         elif name == "still":
             parts = [weight.sum(dim=2)]
+        elif name == "two":
+            first, last = weight.unbind(2)
+            parts = [first, first + last, last]
         else:
             first, middle, last = weight.unbind(2)
             ends = (first + last) / 2
