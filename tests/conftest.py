@@ -25,16 +25,11 @@ torch.backends.cudnn.allow_tf32 = False
 ASSETS = Path(__file__).parent / "assets"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
-    """Deselect what is marked `gpu` where there is no CUDA device, and say which tests share costly fixtures.
-
-    Those of a file run in one process, as do all files that need a pool of ranks; they and whole commands come first.
+    """Deselect what is marked `gpu` where there is no CUDA device; files that take long, those of ranks and of whole
+    commands, come first, so that all processes end at about the same time.
     """
-    pooled = {item.path for item in items if "ranks" in item.fixturenames}
-    items.sort(key=lambda item: (item.path not in pooled, len(item.path.parts)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ranks" if item.path in pooled else item.path.stem))
+    items.sort(key=lambda item: (item.path.parent.name != "parallel", len(item.path.parts)))
     if torch.cuda.is_available():
         return
     needing = [item for item in items if item.get_closest_marker("gpu")]
