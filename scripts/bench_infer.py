@@ -47,7 +47,6 @@ from seedvr2.io.files import whole
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.vae.autoencoder import TIME
-from seedvr2.models.vae.inference.fused import fused_silu
 from seedvr2.restore.device import DTYPES, forget_peak, peak_memory, pick_device, ways_of
 from seedvr2.restore.events import Events
 from seedvr2.restore.job import Job, Stop, Target, plain_picture
@@ -239,7 +238,6 @@ def main() -> None:
     slug = re.sub(r"[^a-z0-9]+", "_", limits.name.lower()).strip("_")
     path = options.output or ROOT / "docs" / "benchmarks" / f"infer_{slug}.json"
     found = {**report(options, limits, dtype, rows), "convolutions": ways}
-    found["fused_silu"] = fused_silu(device, DTYPES[dtype]) is not None
     if options.plot:
         found["scaling"] = report_scaling(rows, options.plot)
         print("\n".join(found["scaling"]))

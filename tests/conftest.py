@@ -4,6 +4,7 @@ import functools
 import json
 import lzma
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from seedvr2.models.windows import adaptive_window
 # The networks here are so small that a second thread only waits; and commands that tests start must round alike.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+# What these commands would keep for later runs is theirs alone.
+CACHE = tempfile.TemporaryDirectory()
+os.environ["XDG_CACHE_HOME"] = CACHE.name
 # What must be equal to 1e-5 must be so on a GPU.
 torch.backends.cudnn.allow_tf32 = False
 

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 import seedvr2
 from seedvr2.models.dit import plan_layer
+from seedvr2.models.vae.inference.fused import fused_silu
 from seedvr2.tracing import MISSING
 
 _ATEN = torch.ops.aten
@@ -101,11 +102,13 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
         before = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor` on the GPU is a copy that can be seen
         plan_layer.cache_clear()
+        fused_silu.cache_clear()
         try:
             with PretendedGPU() as gpu:
                 yield gpu
         finally:
             plan_layer.cache_clear()
+            fused_silu.cache_clear()
             torch._C._set_only_lift_cpu_tensors(before)
 
 

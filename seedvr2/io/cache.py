@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from seedvr2.io.files import whole
+from seedvr2.io.files import held, whole
 
 
 def cache_folder() -> Path:
@@ -14,19 +14,26 @@ def cache_folder() -> Path:
 
 
 class Kept(dict[str, str]):
-    """Texts by name that stay in a JSON file of the cache folder, together with those that other processes add.
+    """Texts by name, of which those that `setdefault` adds stay in a JSON file of the cache folder.
 
-    Where there is no such folder they last as long as the process.
+    Of several processes the first decides about a name. Without such a folder texts last as long as the process.
     """
 
     def __init__(self, name: str) -> None:
         self.path = cache_folder() / name
         super().__init__(self._read())
 
-    def __setitem__(self, name: str, text: str) -> None:
-        self.update({**self._read(), name: text})
-        with contextlib.suppress(OSError), whole(self.path, contended=True) as temporary:
-            temporary.write_text(json.dumps(self, indent=1))
+    def setdefault(self, name: str, text: str) -> str:
+        """The text of a name: the one that is here, else the one in the file, else this one, which is written."""
+        if name not in self:
+            with contextlib.suppress(OSError), held(self.path.with_name(f".{self.path.name}.lock")):
+                known = self._read()
+                if name not in known:
+                    with whole(self.path, contended=True) as temporary:
+                        temporary.write_text(json.dumps({**known, name: text}, indent=1))
+                text = known.get(name, text)
+            self[name] = text
+        return self[name]
 
     def _read(self) -> dict[str, str]:
         try:

@@ -60,6 +60,16 @@ def lock(file: IO, path: Path) -> None:
 
 
 @contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a file of this name, which is made if needed; other processes that want to hold it wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn the errors of a full disk or a forbidden place, met while `path` is written, into a UserError."""
     try:

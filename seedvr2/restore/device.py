@@ -54,12 +54,14 @@ def native_dtype(device: torch.device) -> tuple[str, str]:
 
 
 def ways_of(device: torch.device) -> Kept | None:
-    """The fastest ways to convolve on a CUDA device, found once by whoever needs them and then the same for all runs
-    with this GPU and these versions; None elsewhere, where the usual ones do.
+    """The fastest ways to convolve on a CUDA device, each found by the first that needs it, for all runs with this GPU
+    and these versions; None elsewhere, where the usual ones do.
     """
     if device.type != "cuda":
         return None
     name, cudnn = torch.cuda.get_device_name(device), torch.backends.cudnn.version()
+    if torch.version.hip is not None:  # where names are shared
+        name = f"{name} {torch.cuda.get_device_properties(device).gcnArchName}"
     return Kept(re.sub(r"[^\w.+-]+", "_", f"convolutions {name} torch {torch.__version__} cudnn {cudnn}") + ".json")
 
 

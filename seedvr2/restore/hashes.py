@@ -21,5 +21,5 @@ def file_hash(path: Path) -> str:
         return hash_of(real)
     known, key = Kept("weights.json"), f"{real} {status.st_size} {status.st_mtime_ns}"
     if key not in known:
-        known[key] = hash_of(real)
+        known.setdefault(key, hash_of(real))
     return known[key]

@@ -1,5 +1,7 @@
 """Small facts in the user's cache folder."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from seedvr2.io.cache import Kept, cache_folder
@@ -13,15 +15,36 @@ def folder(monkeypatch, tmp_path):
 
 
 def test_what_one_run_notes_the_next_one_knows():
-    Kept("a.json")["x"] = "1"
+    Kept("a.json").setdefault("x", "1")
     assert Kept("a.json") == {"x": "1"}
     assert Kept("b.json") == {}
 
 
-def test_what_two_processes_note_is_kept_together():
+def test_of_two_processes_the_first_decides():
     one, other = Kept("a.json"), Kept("a.json")
-    one["x"], other["y"] = "1", "2"
-    assert other == Kept("a.json") == {"x": "1", "y": "2"}
+    assert one.setdefault("x", "1") == "1"
+    assert other.setdefault("y", "2") == "2"
+    assert other.setdefault("x", "3") == "1"
+    assert one.setdefault("y", "4") == "2"
+    assert Kept("a.json") == {"x": "1", "y": "2"}
+
+
+def test_processes_that_note_at_once_lose_nothing():
+    def note(number):
+        kept = Kept("a.json")
+        return [kept.setdefault(f"{at}", f"{number}") for at in range(20)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(note, range(4)))
+    assert found[1:] == found[:-1]
+    assert list(Kept("a.json").values()) == found[0]
+
+
+def test_what_is_only_set_is_not_kept():
+    kept = Kept("a.json")
+    kept["x"] = "1"
+    assert kept == {"x": "1"}
+    assert Kept("a.json") == {}
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", ""])
@@ -30,14 +53,14 @@ def test_a_damaged_file_is_an_empty_one(text, folder):
     (folder / "a.json").write_text(text)
     kept = Kept("a.json")
     assert kept == {}
-    kept["x"] = "1"
+    kept.setdefault("x", "1")
     assert Kept("a.json") == {"x": "1"}
 
 
 def test_without_a_folder_facts_last_as_long_as_the_process(folder):
     folder.write_text("a file")
     kept = Kept("a.json")
-    kept["x"] = "1"
+    kept.setdefault("x", "1")
     assert kept == {"x": "1"}
     assert Kept("a.json") == {}
     assert cache_folder() == folder

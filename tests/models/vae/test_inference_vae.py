@@ -102,6 +102,20 @@ def test_frames_too_large_for_the_norms_of_cuda_are_taken_in_pieces(vae, monkeyp
     assert_same(InferenceVAE(vae), vae, clip(9), latent(3))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("way", [*WAYS, None])
+def test_ways_change_no_result_on_a_gpu(vae, way, monkeypatch):
+    if way is not None:
+        monkeypatch.setattr("seedvr2.models.vae.inference.strips.usual_way", lambda weight: way)
+    there = vae.to("cuda")
+    fast, x, z = InferenceVAE(there, ways={} if way is None else None), clip(9).to("cuda"), latent(3).to("cuda")
+    try:
+        torch.testing.assert_close(fast.encode(x).mean, there.encode(x).mean, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fast.decode(z), there.decode(z), rtol=1e-5, atol=1e-5)
+    finally:
+        vae.to("cpu")
+
+
 def test_measured_ways_change_no_result(vae):
     fast = InferenceVAE(vae, ways={})
     assert_same(fast, vae, clip(5), latent(2))
@@ -254,12 +268,13 @@ def test_strips_hold_no_whole_activation(vae, monkeypatch):
     assert max(shape[2] for shape in windows) == 4  # two rows and their neighbours, of up to 64
 
 
-def test_pairs_take_four_products_for_two_frames(monkeypatch):
+@pytest.mark.parametrize(("taps", "products"), [(3, 4), (2, 3)])
+def test_pairs_take_fewer_products_for_two_frames(monkeypatch, taps, products):
     made = []
     flat = Kernel._flat
     monkeypatch.setattr(
         Kernel, "_flat", lambda kernel, frames, *more: made.append(len(frames)) or flat(kernel, frames, *more)
     )
-    kernel = Kernel(torch.randn(4, 4, 3, 3, 3), torch.zeros(4), way="pairs")
-    list(kernel(torch.randn(2 + 8, 4, 6, 6)))
-    assert sum(made) == 4 * 4
+    kernel = Kernel(torch.randn(4, 4, taps, 3, 3), torch.zeros(4), way="pairs")
+    list(kernel(torch.randn(taps - 1 + 8, 4, 6, 6)))
+    assert sum(made) == products * 4

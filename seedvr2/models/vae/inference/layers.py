@@ -77,7 +77,7 @@ def downsample(layer: Downsample, x: Tensor, run: Run) -> Tensor:
     """As `layer`."""
     conv = layer.conv
     count, _, height, width = x.shape
-    kernel = run.kernel(conv.weight, conv.bias, x, stride=conv.stride[:2], pad=0)
+    kernel = run.kernel(conv.weight, conv.bias, stride=conv.stride[:2], pad=0)
     made = x.new_empty(-(-count // conv.stride[0]), height // 2, width // 2, conv.out_channels).movedim(-1, 1)
 
     def put(values: Tensor, frames: slice, rows: slice) -> None:

@@ -52,6 +52,8 @@ class Source:
     Args:
         frames: in the channels-last format.
         norm: None leaves the frames as they are.
+
+    `fused` is the kernel that does both, if there is one here.
     """
 
     def __init__(self, frames: Tensor, norm: FrameNorm | None = None) -> None:
@@ -59,7 +61,7 @@ class Source:
         if norm is not None:
             self.mean, self.var = statistics(frames, norm)
             self.weight, self.bias = (part.to(self.mean.dtype) for part in (norm.weight, norm.bias))
-            self._fused = fused_silu(frames.device, frames.dtype)
+            self.fused = fused_silu(frames.device, frames.dtype, frames.shape[1])
 
     def write(self, into: Tensor, first: int, top: int) -> None:
         """Fill `into` (n, C, rows, W) with frames from `first` and rows from `top` on."""
@@ -68,9 +70,9 @@ class Source:
         if self.norm is None:
             into.copy_(strip)
             return
-        if self._fused is not None and _is_plain(strip) and _is_plain(into):
-            scale, shift = (part[first : first + count] for part in self._affine)
-            self._fused(strip, scale, shift, into)
+        if self.fused is not None and _is_plain(strip) and _is_plain(into):
+            at = slice(first, first + count)
+            self.fused(strip, self.mean[at], self._scale[at], self.bias, into)
             return
         for number in range(count):
             at = first + number
@@ -96,14 +98,14 @@ class Source:
         if kind_of(frame.device) in ("cpu", "cuda"):
             return F.batch_norm(frame, mean, var, self.weight, self.bias, eps=self.norm.eps).to(frame.dtype)
         # others end the process if types are mixed in there
-        scale, shift = (part[at] for part in self._affine)
+        scale = self._scale[at]
+        shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None, None], frame.to(scale.dtype), scale[:, None, None]).to(frame.dtype)
 
     @functools.cached_property
-    def _affine(self) -> tuple[Tensor, Tensor]:
-        """Factor and offset (T, C) that the norm comes to."""
-        scale = self.weight * (self.var + self.norm.eps).rsqrt()
-        return scale, self.bias - self.mean * scale
+    def _scale(self) -> Tensor:
+        """What the norm multiplies by, (T, C)."""
+        return self.weight * (self.var + self.norm.eps).rsqrt()
 
 
 def _is_plain(frames: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -30,14 +31,10 @@ class Run:
     def __init__(self, history: History, tiling: Tiling, ways: MutableMapping[str, str] | None) -> None:
         self.history, self.tiling, self.ways = history, tiling, ways
 
-    def kernel(self, weight: Tensor, bias: Tensor, frames: Tensor, **settings) -> Kernel:
-        """Weights ready for frames (T, C, H, W)."""
-        if self.ways is None:
-            return Kernel(weight, bias, way=usual_way(weight), **settings)
-        count, channels, height, width = frames.shape
-        rows = min(height, self.rows(frames, len(weight)))
-        shape = torch.Size((count + weight.shape[2] - 1, channels, rows + 2, width))
-        return Kernel(weight, bias, way=fastest_way(self.ways, weight, bias, shape, **settings), **settings)
+    def kernel(self, weight: Tensor, bias: Tensor, **settings) -> Kernel:
+        """Weights ready for all strips of a layer; settings are those of `Kernel`."""
+        way = usual_way(weight) if self.ways is None else partial(fastest_way, self.ways)
+        return Kernel(weight, bias, way=way, **settings)
 
     def rows(self, frames: Tensor, outputs: int) -> int:
         """Rows of a strip of frames (T, C, H, W) that a convolution takes to `outputs` channels."""
@@ -143,7 +140,7 @@ def convolve(
 def causal(run: Run, conv: CausalConv3d, source: Source, into: Tensor | None = None) -> Tensor:
     """`conv` of `source`, (T, C, H, W); added to `into`, in place, if that is given."""
     x = source.frames
-    kernel = run.kernel(conv.weight, conv.bias, x)
+    kernel = run.kernel(conv.weight, conv.bias)
     made = x.new_empty(len(x), *x.shape[2:], conv.out_channels).movedim(-1, 1) if into is None else into
 
     def put(values: Tensor, frames: slice, rows: slice) -> None:

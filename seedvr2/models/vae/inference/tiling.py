@@ -35,6 +35,11 @@ class Tiling:
             return max(_LEAST_ROWS, _CACHE // row - 2)
         return max(_LEAST_ROWS, _DEVICE // row - 2)
 
+    @property
+    def spare(self) -> int:
+        """Bytes that a strip may take on a GPU beside those of the usual way to convolve, if another one is faster."""
+        return (self.workspace or _DEVICE) * 2 // 3
+
 
 FASTEST = Tiling()
 LADDER = (

@@ -1,4 +1,7 @@
-"""Up-sampling at the low resolution: 8 instead of 28 multiplications per output where time doubles too, else 12."""
+"""Up-sampling at the low resolution: 8 instead of 28 multiplications per output where time doubles too, else 12.
+
+Pairs of frames need 6 and 8 of them.
+"""
 
 import itertools
 
@@ -42,7 +45,7 @@ class FoldedUpsample(nn.Module):
                 made[at, :, 2 * rows.start + row : 2 * rows.stop : 2, column::2] = part
 
         folded = self._folded("middle")
-        kernel = run.kernel(folded.weight, folded.bias, x)
+        kernel = run.kernel(folded.weight, folded.bias)
         still = self._kernel("still") if self.times == 2 and is_start else None
         second = self._kernel("second") if follows_first or still else None
         convolve(run, conv, Source(x), kernel, put, still=still, second=second)

@@ -5,7 +5,7 @@ frames that otherwise need six; with two taps, F(2, 2), three instead of four. E
 the result, values), to be put where they belong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -27,18 +27,34 @@ class Kernel:
         bias: (O,).
         stride: steps in time and in space.
         pad: zero columns on the left and right of a window.
-        way: one of `WAYS`; where `pairs` cannot be used, `frames` is.
+        way: one of `WAYS` (where `pairs` cannot be used, `frames` is), or what chooses one for this and the first
+            window that it convolves.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, *, stride: tuple[int, int] = (1, 1), pad: int = 1, way: str = "volume"
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        stride: tuple[int, int] = (1, 1),
+        pad: int = 1,
+        way: "str | Callable[[Kernel, Tensor], str]" = "volume",
     ) -> None:
         self.weight, self.bias, self.stride, self.pad = weight, bias, stride, pad
         self.taps = weight.shape[2]
         self.past = max(0, self.taps - stride[0])  # frames before the first that a window must hold
-        is_pairable = self.taps in (2, 3) and stride[0] == 1
-        self.way = "frames" if self.taps == 1 or (way == "pairs" and not is_pairable) else way
+        self.way = self.able(way) if isinstance(way, str) else way
         self._parts: dict[str, list[Tensor]] = {}
+
+    def by(self, way: str) -> "Kernel":
+        """The same in another way."""
+        return Kernel(self.weight, self.bias, stride=self.stride, pad=self.pad, way=way)
+
+    def able(self, way: str) -> str:
+        """A way, or the one that takes its place here."""
+        # what pairs add up could be too much for float16
+        is_pairable = self.taps in (2, 3) and self.stride[0] == 1 and self.weight.dtype != torch.float16
+        return "frames" if self.taps == 1 or (way == "pairs" and not is_pairable) else way
 
     def still(self, frame: Tensor) -> Tensor:
         """What comes of (1, C, H, W) repeated over all taps."""
@@ -49,6 +65,8 @@ class Kernel:
         count = (len(window) - self.taps) // self.stride[0] + 1
         if count == 0:
             return
+        if callable(self.way):
+            self.way = self.way(self, window)
         paired = count // 2 * 2 if self.way == "pairs" else 0
         if paired:
             yield from (self._pairs if self.taps == 3 else self._pairs_of_two)(window, paired)
@@ -115,5 +133,5 @@ class Kernel:
 
 
 def usual_way(weight: Tensor) -> str:
-    """The way for the device on which `weight` lies where none is measured; the fastest on CPUs that were."""
+    """The way for the device on which `weight` lies where none is measured: on a CPU the fastest of those that were."""
     return "pairs" if kind_of(weight.device) == "cpu" else "volume"
