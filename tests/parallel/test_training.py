@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.parallel.test_launch import TRAINING
 from tests.parallel.training import interrupted, left_over, run
 
-BEFORE = {"distill_2to1": "distill_4to2", "apt": "distill_2to1"}
+BEFORE = {"distill_2to1": "base", "apt": "distill_2to1"}
 MORE = {"base": ["stages.base.accumulate=2", "parallel.sync=last"], "apt": ["stages.apt.accumulate=2"]}
 COUNTS = {"vae": 5, "base": 4, "distill": 3, "apt": 3}
 ARGUMENTS = [
@@ -21,6 +21,7 @@ ARGUMENTS = [
     "run.threads=1",
     "track.terms_every=2",
     "data.shapes.1.batch=4",
+    "stages.distill.from_steps=2",
     *(f"stages.{name}.iterations={count}" for name, count in COUNTS.items()),
     *(f"stages.{name}.save_every=2" for name in COUNTS),
     *(f"stages.{name}.preview_every={count}" for name, count in COUNTS.items()),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seedvr2.models.codec import LatentCodec
-from seedvr2.models.vae.inference import InferenceVAE
+from seedvr2.models.vae.inference import InferenceVAE, fastest
 from seedvr2.restore.generation import Guidance
 from seedvr2.restore.shot import ShotRestorer
 from tests.pretended import pretended_gpu
@@ -21,12 +21,13 @@ from tests.pretended import pretended_gpu
     ],
 )
 def test_a_shot_passes_through_a_gpu_without_stopping_it(
-    family, dtype, vae, color_fix, make_generator, codec, prompt, clip
+    family, dtype, vae, color_fix, make_generator, codec, prompt, clip, monkeypatch
 ):
     dtype = getattr(torch, dtype)
     coder, ways = copy.deepcopy(codec.vae), {}
     coder = InferenceVAE(coder, ways=ways) if vae == "fast" else coder
     generator, coder = make_generator(family).to(dtype), coder.to(dtype)
+    monkeypatch.setattr(fastest, "_TESTS", 1)
     with pretended_gpu() as gpu:
         restorer = ShotRestorer(
             gpu.hold(generator.requires_grad_(False)),
