@@ -78,6 +78,9 @@ def placed(network: nn.Module, device: torch.device | str, dtype: torch.dtype, *
         return network.to(device=device, dtype=dtype)
     for name, part in network.named_children():
         part.to(device=device, dtype=torch.float32 if name == "encoder" else dtype)
+    if dtype != torch.float32 and torch.device(device).type == "cpu":
+        for parameter in network.encoder.parameters():
+            parameter.data = parameter.clone()  # as part of the mapped file it would keep all of that in memory
     return network
 
 

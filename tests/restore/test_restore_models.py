@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from seedvr2.restore.table import VARIABLE
 from seedvr2.training.weights import export
 
 SMALL_VAE = {"block_out_channels": [16] * 4, "layers_per_block": 1, "norm_num_groups": 8, "latent_channels": 16}
+MAPS = Path("/proc/self/maps")
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32, "posterior": "mean"}
 
 
@@ -272,3 +274,11 @@ def test_latents_of_an_own_model_are_the_same_in_every_type():
         for dtype in (torch.float32, torch.bfloat16)
     ]
     assert torch.equal(*latents)
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not list what a process has mapped")
+def test_files_do_not_stay_in_memory_for_what_keeps_its_type(tmp_path):
+    exported(tmp_path / "model", facts={"scale": 1.5})
+    model = load_model(find_model(str(tmp_path / "model"), has_gpu=False), **{**CPU, "dtype": torch.bfloat16})
+    assert model.codec.vae.encoder.conv_in.weight.dtype == torch.float32
+    assert str(tmp_path / "model/vae.safetensors") not in MAPS.read_text()
