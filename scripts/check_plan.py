@@ -10,6 +10,7 @@ import argparse
 import copy
 import gc
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import provenance
 
 from seedvr2 import config, infer  # before torch: the package sets how PyTorch allocates
 from seedvr2.data.procedural import ProceduralClips
+from seedvr2.evaluation.runner import commit
 from seedvr2.io.images import write_image
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
@@ -106,7 +108,8 @@ def main() -> None:
         print(f"{number} {name:55} {sizes}  {told['seconds foretold']:6.1f} s {told['seconds']:6.1f} s", flush=True)
     if options.report is not None:
         machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        options.report.write_text(json.dumps({"machine": machine, "cases": found}, indent=1) + "\n")
+        told = {"command": shlex.join(["python", "scripts/check_plan.py", *sys.argv[1:]]), "commit": commit()}
+        options.report.write_text(json.dumps({**told, "machine": machine, "cases": found}, indent=1) + "\n")
     sys.exit(max(abs(one["error"]) for one in found) > TOLERANCE)
 
 
