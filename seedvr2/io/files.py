@@ -61,11 +61,15 @@ def lock(file: IO, path: Path) -> None:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a file of this name, which is made if needed; other processes that want to hold it wait."""
+    """Hold a file of this name, which is made if needed; other processes that want to hold it wait.
+
+    File systems without locks hold none.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

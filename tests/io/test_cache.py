@@ -1,9 +1,12 @@
 """Small facts in the user's cache folder."""
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
+from seedvr2.io import files
 from seedvr2.io.cache import Kept, cache_folder
 
 
@@ -54,6 +57,15 @@ def test_a_damaged_file_is_an_empty_one(text, folder):
     kept = Kept("a.json")
     assert kept == {}
     kept.setdefault("x", "1")
+    assert Kept("a.json") == {"x": "1"}
+
+
+def test_file_systems_without_locks_keep_them_too(monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "no locks here")
+
+    monkeypatch.setattr(files, "fcntl", SimpleNamespace(flock=flock, LOCK_EX=2))
+    Kept("a.json").setdefault("x", "1")
     assert Kept("a.json") == {"x": "1"}
 
 

@@ -88,7 +88,8 @@ def predict(task: Task, settings: Settings) -> Plan:
     traced = task.traces[key]
     kept = min(film.frames or math.inf, reaches(networks.vae)[0])  # frames that a recovery starts from
     extra = int(kept * 3 * math.prod(film.padded) * task.dtype.itemsize) + gpu * PRODUCTS
-    spare = settings.tiling.spare if gpu and isinstance(networks.vae, InferenceVAE) else 0
+    may_vary = task.device.type == "cuda" and isinstance(networks.vae, InferenceVAE)  # in the way of convolution
+    spare = settings.tiling.spare if may_vary else 0
     most = {stage: size + extra + spare * (stage != "generate") for stage, size in traced.most.items()}
     weights, host, away = networks.bytes(), frame_bytes(film, settings, is_host=task.is_host), 0
     if settings.tiling.host:
