@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import NamedTuple
 
 import torch
@@ -30,7 +30,6 @@ from torch.utils.flop_counter import flop_registry
 
 from seedvr2 import config
 from seedvr2.errors import Parser, UserError, main_guard
-from seedvr2.io.cache import Kept
 from seedvr2.models.vae.autoencoder import SPACE, TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import InferenceVAE
@@ -149,7 +148,7 @@ def networks(model: str, dtype: torch.dtype) -> tuple[nn.Module, VideoVAE, int]:
     return generator, vae, generator.trunk.txt_in.in_features
 
 
-def on_path(path: str, model: str, vae: nn.Module, ways: Kept | None = None) -> nn.Module:
+def on_path(path: str, model: str, vae: nn.Module, ways: MutableMapping[str, str] | None = None) -> nn.Module:
     """An autoencoder, plain or fast, as one of `PATHS`; it shares the weights. ways: those of `InferenceVAE`."""
     plain = copy.deepcopy(networks(model, torch.float32)[1])
     plain.encoder, plain.decoder = vae.encoder, vae.decoder
