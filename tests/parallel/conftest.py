@@ -29,7 +29,8 @@ class Pool:
     """Ranks that wait for functions."""
 
     def __init__(self, world: int, folder):
-        context = mp.get_context("spawn")
+        context = mp.get_context("forkserver")  # imports once for all ranks
+        context.set_forkserver_preload(["torch", "seedvr2.train", __name__])
         self.world, self.results = world, context.Queue()
         self.tasks = [context.Queue() for _ in range(world)]
         self.processes = [

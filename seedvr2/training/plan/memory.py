@@ -89,11 +89,16 @@ def gathered(network: nn.Module, *, alone: bool, half: bool, learns: bool) -> fl
         return 0.0
     if alone:
         return HALF * parameters(network, learning=True) if half else 0.0
-    size = HALF if half else MASTER
-    widest = max(parameters(m) for m in network.modules() if isinstance(m, MMBlock))
-    blocks = sum(parameters(m) for m in network.modules() if isinstance(m, MMBlock))
-    weights = size * (parameters(network) - blocks + AHEAD * widest)
+    outside, widest = _parts(network)
+    weights = (HALF if half else MASTER) * (outside + AHEAD * widest)
     return weights + (GRADIENT * widest if learns else 0.0)
+
+
+@functools.lru_cache(maxsize=256)
+def _parts(network: nn.Module) -> tuple[int, int]:
+    # Parameters outside of the blocks, and those of the widest block.
+    blocks = [parameters(m) for m in network.modules() if isinstance(m, MMBlock)]
+    return parameters(network) - sum(blocks), max(blocks)
 
 
 def moments(
