@@ -54,8 +54,16 @@ def _batch_statistics(x: Tensor, mean: Tensor, var: Tensor, momentum: float) -> 
     return torch.empty_like(mean), torch.empty_like(var)
 
 
-# what stands for operations that PyTorch lacks on the meta device
-MISSING = {torch.ops.aten.batch_norm_update_stats.default: _batch_statistics}
+def _batch_norm(x: Tensor, weight, bias, mean, var, training: bool, momentum: float, eps: float) -> tuple[Tensor, ...]:
+    count = x.shape[1] if training else 0
+    return torch.empty_like(x), *(x.new_empty(count, dtype=torch.float32) for _ in range(2))
+
+
+# what stands for operations that PyTorch lacks on the meta device, or works out slowly there
+STAND_INS = {
+    torch.ops.aten.batch_norm_update_stats.default: _batch_statistics,
+    torch.ops.aten.native_batch_norm.default: _batch_norm,
+}
 
 
 class Live(TorchDispatchMode):
@@ -74,15 +82,15 @@ class Live(TorchDispatchMode):
         self.seen: weakref.WeakSet = weakref.WeakSet(tensor.untyped_storage() for tensor in known or ())
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = MISSING.get(func, func)(*args, **(kwargs or {}))
+        out = STAND_INS.get(func, func)(*args, **(kwargs or {}))
+        if func.is_view:
+            return out
         leaves = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         if count := flop_registry.get(func._overloadpacket):
             flops = _counted.get() * count(*args, **(kwargs or {}), out_val=out)
             self.flops += flops
             tensors = [x for x in args if isinstance(x, Tensor) and x.ndim > 1]
             self.layers[(func._overloadpacket.__name__, tuple(tensors[1].shape))] += flops
-        elif func.is_view:
-            return out
         else:
             self.moved += _counted.get() * sum(x.nbytes for x in (*args, *leaves) if isinstance(x, Tensor))
         for leaf in leaves:

@@ -18,11 +18,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 import seedvr2
 from seedvr2.models.dit import plan_layer
 from seedvr2.models.vae.inference.fused import fused_silu
-from seedvr2.tracing import MISSING
+from seedvr2.tracing import STAND_INS
 
 _ATEN = torch.ops.aten
 _COPIES = (_ATEN._to_copy.default, _ATEN.copy_.default)
-_INSTEAD = {**MISSING, _ATEN._pin_memory.default: lambda x, device=None: x}
+_INSTEAD = {**STAND_INS, _ATEN._pin_memory.default: lambda x, device=None: x}
 
 
 class PretendedGPU(TorchDispatchMode):

@@ -112,6 +112,16 @@ def test_memory_of_the_host_is_limited_too(small):
         choose(task(small, **still, host=first.host - 1))
 
 
+def test_the_memory_of_the_host_that_is_asked_for_is_what_the_device_leaves_to_it(small):
+    still = {"size": (32, 32), "frames": 1, "is_fixed": True}
+    plans = [predict(task(small, **still), settings) for settings in ways(task(small, **still))]
+    budget, host = min(plan.needed for plan in plans), min(plan.host for plan in plans)
+    enough = min(plan.host for plan in plans if plan.needed <= budget)
+    assert host < enough
+    with pytest.raises(UserError, match=f"needs {write_memory(enough)} of the host's memory"):
+        choose(task(small, **still, budget=budget, host=host))
+
+
 def test_devices_that_share_a_clip_keep_its_histories_whole(small):
     shared = replace(task(small), is_split=True)
     assert all(settings.tiling.frames is None and not settings.tiling.host for settings in ways(shared))

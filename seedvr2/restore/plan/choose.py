@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -37,7 +37,7 @@ class Task:
     budget: float
     host_budget: float = math.inf
     is_split: bool = False
-    traces: dict[Settings, Traced] = field(default_factory=dict)
+    traces: dict[tuple, Traced] = field(default_factory=dict)
 
     @property
     def is_host(self) -> bool:
@@ -67,25 +67,27 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Whether they are within the budgets of device and host."""
-        return self.needed <= self.task.budget and self.fits_host
+        return self.fits_device and (self.task.is_host or self.host <= self.task.host_budget)
 
     @property
-    def fits_host(self) -> bool:
-        """Whether they are within the budget of the host."""
-        return self.task.is_host or self.host <= self.task.host_budget
+    def fits_device(self) -> bool:
+        """Whether they are within the budget of the device."""
+        return self.needed <= self.task.budget
 
 
 def predict(task: Task, settings: Settings) -> Plan:
     """What a run takes with some settings."""
     networks, film = task.networks, task.film
     gpu = not task.is_host
-    # where weights and histories lie changes nothing of the calls
-    key = settings._replace(resident=None, tiling=replace(settings.tiling, host=False))
-    if key not in task.traces:
-        task.traces[key] = trace_run(
-            networks, film, key, dtype=task.dtype, kind=task.device.type, sampling=task.sampling
-        )
-    traced = task.traces[key]
+    traced = trace_run(
+        networks,
+        film,
+        settings,
+        dtype=task.dtype,
+        kind=task.device.type,
+        sampling=task.sampling,
+        parts=task.traces,
+    )
     kept = min(film.frames or math.inf, reaches(networks.vae)[0])  # frames that a recovery starts from
     extra = int(kept * 3 * math.prod(film.padded) * task.dtype.itemsize) + gpu * PRODUCTS
     may_vary = task.device.type == "cuda" and isinstance(networks.vae, InferenceVAE)  # in the way of convolution
@@ -124,14 +126,14 @@ def choose(task: Task) -> tuple[Plan, Sequence[Plan]]:
         if plan.fits:
             return plan, tried
         tried.append(plan)
-    least = min(tried, key=lambda plan: plan.needed)
-    if not least.fits_host:
-        least = min(tried, key=lambda plan: plan.host)
+    if fitting := [plan for plan in tried if plan.fits_device]:
+        least = min(fitting, key=lambda plan: plan.host)
         raise UserError(
             f"{task.film.size} needs {write_memory(least.host)} of the host's memory with {least.settings.describe()}, "
             f"and {write_memory(task.host_budget)} may be used; end other programs, use --weights int8, or ask for a "
             "smaller --short-side"
         )
+    least = min(tried, key=lambda plan: plan.needed)
     raise UserError(
         f"{task.film.size} needs {write_memory(least.needed)} even with {least.settings.describe()}, and "
         f"{write_memory(task.budget)} of {task.device} may be used; ask for a smaller --short-side or "

@@ -6,15 +6,16 @@ What the autoencoder and the generator hold while they run follows from their co
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.dit import plan_layer
-from seedvr2.models.vae.autoencoder import TIME
+from seedvr2.models.vae.autoencoder import SPACE, TIME
+from seedvr2.models.vae.inference import Tiling
 from seedvr2.restore.generation import Generation
 from seedvr2.restore.plan.networks import Outline
 from seedvr2.restore.plan.settings import Settings
@@ -47,14 +48,20 @@ class Film:
 
 @dataclass
 class Traced:
-    """What the calls of a run need on the device. most: bytes beside the weights while a stage runs. work: of the first
-    call of a stage and of a later one, FLOPs and bytes by kind. history: bytes of both histories, part of `most`.
+    """What calls of a run need on the device. most: bytes beside the weights while a stage runs. rest: bytes that stay
+    after it. work: of the first call of a stage and of a later one, FLOPs and bytes by kind. layers: FLOPs by operation
+    and shape of its weight.
     """
 
     most: dict[str, int] = field(default_factory=dict)
+    rest: dict[str, int] = field(default_factory=dict)
     work: dict[str, list[Counter]] = field(default_factory=dict)
     layers: Counter = field(default_factory=Counter)
-    history: int = 0
+
+    @property
+    def history(self) -> int:
+        """Bytes of both histories, part of `most`."""
+        return self.rest["encode"] + self.rest["decode"]
 
 
 class _Once:
@@ -75,8 +82,10 @@ class _Once:
 
 
 class _Meter:
-    def __init__(self, known: list[Tensor], *, gpu: bool):
-        self.live, self.kernels = Live(known), Kernels(gpu)
+    def __init__(self, networks: Outline, kind: str):
+        generator, vae, prompt = networks
+        known = [prompt, *(x for network in (generator, vae) for x in (*network.parameters(), *network.buffers()))]
+        self.kind, self.live, self.kernels = kind, Live(known), Kernels(kind != "cpu")
         self.more: Counter = Counter()
         self.found = Traced()
 
@@ -95,52 +104,88 @@ class _Meter:
         self.found.most[name] = max(self.found.most.get(name, 0), self.live.most)
         self.found.work.setdefault(name, []).append(self.count() - before)
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Traced]:
+        """Count what happens inside; what was found is complete afterwards."""
+        with standing_for(self.kind), self.kernels, self.live:
+            yield self.found
+        self.found.layers = self.live.layers
 
-@torch.no_grad()
+
 def trace_run(
-    networks: Outline, film: Film, settings: Settings, *, dtype: torch.dtype, kind: str, sampling: Mapping
+    networks: Outline,
+    film: Film,
+    settings: Settings,
+    *,
+    dtype: torch.dtype,
+    kind: str,
+    sampling: Mapping,
+    parts: MutableMapping[tuple, Traced] | None = None,
 ) -> Traced:
     """Trace the first and a later call of each stage, in the order in which a run comes to hold most.
 
-    kind: of the device, "cpu" or "cuda" for instance. sampling: arguments of `Generation`.
+    kind: of the device, "cpu" or "cuda" for instance. sampling: arguments of `Generation`. parts: what other settings
+    of the same run made known, to which the parts of these are added.
     """
-    generator, vae, prompt = networks
-    known = [prompt, *(x for network in (generator, vae) for x in (*network.parameters(), *network.buffers()))]
-    meter = _Meter(known, gpu=kind != "cpu")
-    codec, (height, width), chunk = LatentCodec(vae), film.padded, settings.chunk
+    parts = {} if parts is None else parts
     count = math.inf if film.latents is None else film.latents
     window = int(min(settings.window, count))
-    plan_layer.cache_clear()  # its tables stay on the device and count
-    vae.tiling = settings.tiling
-    with standing_for(kind), meter.kernels, meter.live:
-        frames = _frames(min(film.frames or math.inf, 1 + 3 * TIME * chunk), height, width, dtype)
+    how = settings.chunk, replace(settings.tiling, host=False)  # where histories lie changes nothing of the calls
+    if how not in parts:
+        parts[how] = _code(networks, film, *how, dtype=dtype, kind=kind)
+    if (window,) not in parts:
+        parts[(window,)] = _generate(networks, film, window, dtype=dtype, kind=kind, sampling=sampling)
+    coded, generated = parts[how], parts[(window,)]
+    later = coded.rest["decode"] if count > window else 0  # the history of the decoder, which later calls meet
+    most = {
+        "encode": coded.most["encode"] + later,
+        "generate": coded.rest["encode"] + generated.most["generate"] + later,
+        "decode": coded.most["decode"] + generated.rest["generate"],
+    }
+    return Traced(most, coded.rest | generated.rest, coded.work | generated.work, coded.layers + generated.layers)
+
+
+@torch.no_grad()
+def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: torch.dtype, kind: str) -> Traced:
+    codec, meter = LatentCodec(networks.vae), _Meter(networks, kind)
+    count = math.inf if film.latents is None else film.latents
+    codec.vae.tiling = tiling
+    with meter.running() as found:
+        frames = _frames(min(film.frames or math.inf, 1 + 3 * TIME * chunk), *film.padded, dtype)
         latents = encoded(frames, codec, seed=0, latents=chunk)
         for first in (True, False)[: 1 + (count > 1 + chunk)]:
             with meter.stage("encode"):
                 latent = next(latents)
             for _ in range(chunk - (not first)):
                 next(latents, None)
-        meter.found.history = meter.live.bytes
-        waiting = [torch.empty_like(latent) for _ in range(window)]
-        with meter.stage("generate"):
-            once = _Once(generator, meter)
-            generation = Generation(once, prompt=prompt, device="meta", dtype=dtype, **sampling)
-            clean = generation(torch.stack(waiting), 0)
-        resting = meter.live.bytes
-        latent = clean[0]
+        found.rest["encode"] = meter.live.bytes
         made = decoded((latent for _ in range(int(min(count, 2 * chunk)))), codec, count=chunk)
         for first in (True, False)[: 1 + (count > chunk)]:
             with meter.stage("decode"):
                 next(made)
             for _ in range(TIME * chunk - 1 - 3 * first):
                 next(made, None)
-        meter.found.history += meter.live.bytes - resting
-        if count > window:  # later calls meet the history of the decoder
-            for stage in ("encode", "generate"):
-                meter.found.most[stage] += meter.live.bytes - resting
+        found.rest["decode"] = meter.live.bytes - found.rest["encode"]
+    return found
+
+
+@torch.no_grad()
+def _generate(
+    networks: Outline, film: Film, window: int, *, dtype: torch.dtype, kind: str, sampling: Mapping
+) -> Traced:
+    height, width = (side // SPACE for side in film.padded)
+    meter = _Meter(networks, kind)
+    plan_layer.cache_clear()  # its tables stay on the device and count
+    with meter.running() as found:
+        waiting = torch.empty(window, height, width, networks.vae.latent_channels, dtype=dtype, device="meta")
+        with meter.stage("generate"):
+            once = _Once(networks.generator, meter)
+            generation = Generation(once, prompt=networks.prompt, device="meta", dtype=dtype, **sampling)
+            clean = generation(waiting.clone(), 0)
+        found.rest["generate"] = meter.live.bytes
+        del clean
     plan_layer.cache_clear()
-    meter.found.layers = meter.live.layers
-    return meter.found
+    return found
 
 
 def _frames(count: float, height: int, width: int, dtype: torch.dtype) -> Iterator[Tensor]:
