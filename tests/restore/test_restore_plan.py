@@ -9,7 +9,7 @@ import torch
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
-from seedvr2.models.vae.inference import LADDER, InferenceVAE, layers, norm, strips
+from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling, layers, norm, strips
 from seedvr2.restore.memory import give_back_at_once, parse_memory, write_memory
 from seedvr2.restore.offload import streamed_bytes
 from seedvr2.restore.plan.choose import Task, choose, predict, ways
@@ -88,7 +88,7 @@ def test_what_changes_results_is_left_alone_if_it_is_given(small):
 def test_a_cpu_neither_streams_blocks_nor_moves_histories(small):
     for settings in ways(task(small, device=torch.device("cpu"))):
         assert settings.resident is None
-        assert not settings.tiling.host
+        assert not settings.tiling.needs_host
 
 
 def test_the_plain_autoencoder_has_no_tiling_to_change(small, codec):
@@ -122,9 +122,21 @@ def test_the_memory_of_the_host_that_is_asked_for_is_what_the_device_leaves_to_i
         choose(task(small, **still, budget=budget, host=host))
 
 
+def test_histories_that_wait_on_the_host_are_counted_there_and_not_on_the_device(small):
+    kept, parked, fetched = (
+        predict(task(small), Settings(3, 1, Tiling(frames=1, **how))) for how in ({}, {"parks": True}, {"host": True})
+    )
+    encoder, decoder = (kept.traced.rest[stage] for stage in ("encode", "decode"))
+    assert 0 < encoder < decoder
+    saved = {"encode": (decoder, encoder + decoder), "decode": (encoder, encoder + decoder)}
+    for stage, sizes in (saved | {"generate": (decoder, encoder + decoder)}).items():
+        assert tuple(kept.most[stage] - plan.most[stage] for plan in (parked, fetched)) == sizes
+    assert [plan.host - kept.host for plan in (parked, fetched)] == [decoder, encoder + decoder]
+
+
 def test_devices_that_share_a_clip_keep_its_histories_whole(small):
     shared = replace(task(small), is_split=True)
-    assert all(settings.tiling.frames is None and not settings.tiling.host for settings in ways(shared))
+    assert all(settings.tiling.frames is None and not settings.tiling.needs_host for settings in ways(shared))
     assert len({settings.tiling for settings in ways(shared)}) > 1
     assert any(settings.tiling.host for settings in ways(task(small)))
 

@@ -76,6 +76,10 @@ class Carry:
         """Remember a tail itself."""
         self._tails[layer] = tail
 
+    def layers(self) -> list[nn.Module]:
+        """Those of which it remembers something."""
+        return list(self._tails)
+
     def clear(self) -> None:
         """Forget everything, as if no chunk had passed."""
         self._tails.clear()

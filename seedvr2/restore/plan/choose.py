@@ -93,10 +93,8 @@ def predict(task: Task, settings: Settings) -> Plan:
     may_vary = task.device.type == "cuda" and isinstance(networks.vae, InferenceVAE)  # in the way of convolution
     spare = settings.tiling.spare if may_vary else 0
     most = {stage: size + extra + spare * (stage != "generate") for stage, size in traced.most.items()}
-    weights, host, away = networks.bytes(), frame_bytes(film, settings, is_host=task.is_host), 0
-    if settings.tiling.host:
-        most = {stage: size - traced.history for stage, size in most.items()}
-        host += traced.history
+    weights, away = networks.bytes(), 0
+    host = frame_bytes(film, settings, is_host=task.is_host) + traced.host
     if settings.resident is not None:
         away, visiting, locked = streamed_bytes(networks.generator.trunk.blocks, settings.resident)
         weights["generator"] -= away

@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from seedvr2.models.vae.autoencoder import SPACE, TIME
 from seedvr2.models.vae.inference import Tiling
 from seedvr2.restore.generation import Generation
 from seedvr2.restore.plan.networks import Outline
-from seedvr2.restore.plan.settings import Settings
+from seedvr2.restore.plan.settings import Settings, on_device
 from seedvr2.restore.resize import Size
 from seedvr2.restore.shot import SIDE_MULTIPLE
 from seedvr2.restore.stream import decoded, encoded
@@ -49,19 +49,15 @@ class Film:
 @dataclass
 class Traced:
     """What calls of a run need on the device. most: bytes beside the weights while a stage runs. rest: bytes that stay
-    after it. work: of the first call of a stage and of a later one, FLOPs and bytes by kind. layers: FLOPs by operation
-    and shape of its weight.
+    after it. host: bytes of histories in the memory of the host. work: of the first call of a stage and of a later one,
+    FLOPs and bytes by kind. layers: FLOPs by operation and shape of its weight.
     """
 
     most: dict[str, int] = field(default_factory=dict)
     rest: dict[str, int] = field(default_factory=dict)
+    host: int = 0
     work: dict[str, list[Counter]] = field(default_factory=dict)
     layers: Counter = field(default_factory=Counter)
-
-    @property
-    def history(self) -> int:
-        """Bytes of both histories, part of `most`."""
-        return self.rest["encode"] + self.rest["decode"]
 
 
 class _Once:
@@ -130,19 +126,31 @@ def trace_run(
     parts = {} if parts is None else parts
     count = math.inf if film.latents is None else film.latents
     window = int(min(settings.window, count))
-    how = settings.chunk, replace(settings.tiling, host=False)  # where histories lie changes nothing of the calls
+    how = settings.chunk, on_device(settings.tiling)  # where histories lie changes nothing of the calls
     if how not in parts:
         parts[how] = _code(networks, film, *how, dtype=dtype, kind=kind)
     if (window,) not in parts:
         parts[(window,)] = _generate(networks, film, window, dtype=dtype, kind=kind, sampling=sampling)
     coded, generated = parts[how], parts[(window,)]
-    later = coded.rest["decode"] if count > window else 0  # the history of the decoder, which later calls meet
-    most = {
-        "encode": coded.most["encode"] + later,
-        "generate": coded.rest["encode"] + generated.most["generate"] + later,
-        "decode": coded.most["decode"] + generated.rest["generate"],
-    }
-    return Traced(most, coded.rest | generated.rest, coded.work | generated.work, coded.layers + generated.layers)
+    most = coded.most | generated.most
+    most["decode"] += generated.rest["generate"]
+    # histories: that of the decoder is there in later calls
+    encoder, decoder = coded.rest["encode"], coded.rest["decode"] if count > window else 0
+    host = 0
+    if settings.tiling.host:
+        host = encoder + coded.rest["decode"]
+        most["encode"] -= encoder
+        most["decode"] -= coded.rest["decode"]
+    else:
+        most["generate"] += encoder
+        if settings.tiling.parks:
+            host = max(encoder, decoder)
+        else:
+            most["encode"] += decoder
+            most["generate"] += decoder
+            most["decode"] += encoder
+    rest, work, layers = coded.rest | generated.rest, coded.work | generated.work, coded.layers + generated.layers
+    return Traced(most, rest, host, work, layers)
 
 
 @torch.no_grad()
@@ -165,6 +173,7 @@ def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: t
                 next(made)
             for _ in range(TIME * chunk - 1 - 3 * first):
                 next(made, None)
+        found.most["decode"] -= found.rest["encode"]
         found.rest["decode"] = meter.live.bytes - found.rest["encode"]
     return found
 

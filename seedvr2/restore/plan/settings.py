@@ -50,8 +50,13 @@ class Settings(NamedTuple):
 def _words(tiling: Tiling) -> str:
     strips = "" if tiling.workspace is None else f"strips of {tiling.workspace >> 20} MiB"
     frames = "" if tiling.frames is None else f"{tiling.frames} frame{'s' * (tiling.frames > 1)} at a time"
-    host = "histories on the host" if tiling.host else ""
+    host = "histories on the host" if tiling.host else "the idle history on the host" if tiling.parks else ""
     return ", ".join(filter(None, (strips, frames, host)))
+
+
+def on_device(tiling: Tiling) -> Tiling:
+    """The same with all histories on the device."""
+    return replace(tiling, parks=False, host=False)
 
 
 def frames_of(latents: int) -> int:
@@ -70,12 +75,12 @@ def ladder(
     while first.chunk > 1:
         first = first._replace(chunk=first.chunk // 2)
         yield first
-    tilings = LADDER if offload else [replace(tiling, workspace=None, host=False) for tiling in LADDER]
-    tilings = [replace(tiling, frames=None, host=False) for tiling in tilings] if is_split else tilings
+    tilings = LADDER if offload else [replace(on_device(tiling), workspace=None) for tiling in LADDER]
+    tilings = [replace(on_device(tiling), frames=None) for tiling in tilings] if is_split else tilings
     tilings = list(dict.fromkeys(tilings))  # a CPU is fast with the smallest strips already
     below = tilings[tilings.index(first.tiling) + 1 :] if is_tiled else []
     for tiling in below:
-        if not tiling.host:
+        if not tiling.needs_host:
             first = first._replace(tiling=tiling)
             yield first
     for share in SHARES if offload else ():
@@ -84,7 +89,7 @@ def ladder(
             first = first._replace(resident=stay)
             yield first
     for tiling in below:
-        if tiling.host:
+        if tiling.needs_host:
             first = first._replace(tiling=tiling)
             yield first
     while windows and first.window > 2:

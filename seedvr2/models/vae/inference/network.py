@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from functools import partial
 from itertools import zip_longest
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from seedvr2.models.vae.autoencoder import Posterior, VideoVAE, check_frames, ch
 from seedvr2.models.vae.blocks import clip_of, frames_of
 from seedvr2.models.vae.causal import Carry, Fresh, History
 from seedvr2.models.vae.inference.layers import Layer, causal_conv, down_block, mid_block, output, up_block
+from seedvr2.models.vae.inference.parking import change_places
 from seedvr2.models.vae.inference.strips import Run
 from seedvr2.models.vae.inference.tiling import FASTEST, Tiling
 from seedvr2.models.vae.inference.upsampling import FoldedUpsample
@@ -40,6 +42,7 @@ class InferenceVAE(nn.Module):
         self.squeeze_images = vae.squeeze_images
         self.tiling = tiling
         self.ways = ways
+        self._histories: WeakSet[Carry] = WeakSet()  # those that are in use
         with torch.no_grad():
             upsamplers = [layer for block in vae.decoder.up_blocks for layer in block.upsamplers]
             self.folded = nn.ModuleList(map(FoldedUpsample, upsamplers))
@@ -47,7 +50,7 @@ class InferenceVAE(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor, history: History | None = None) -> Posterior:
         """As `VideoVAE.encode`, of one clip."""
-        encoder, run = self.encoder, self._run(history)
+        encoder, run = self.encoder, self._run(history, x.device)
         is_start = run.history.is_start(encoder.conv_in)
         check_frames(x, starts_clip=is_start)
         first, *others = encoder.down_blocks
@@ -61,7 +64,7 @@ class InferenceVAE(nn.Module):
     def decode(self, z: Tensor, history: History | None = None) -> Tensor:
         """As `VideoVAE.decode`, of one clip."""
         check_latents(z, self.latent_channels)
-        decoder, run = self.decoder, self._run(history)
+        decoder, run = self.decoder, self._run(history, z.device)
         is_start = run.history.is_start(decoder.conv_in)
         blocks = [up_block(*both) for both in zip_longest(decoder.up_blocks, self.folded)]
         *resnets, upsample = blocks[1]
@@ -71,10 +74,14 @@ class InferenceVAE(nn.Module):
         frames = clip_of(self._in_flight(stages, [_through(before, _frames(z), run)], run, is_start=is_start), 1)
         return frames.squeeze(2) if history is None and self.squeeze_images and z.shape[2] == 1 else frames
 
-    def _run(self, history: History | None) -> Run:
+    def _run(self, history: History | None, device: torch.device) -> Run:
         is_whole = history is None or isinstance(history, Fresh)
         if is_whole:
             history = Fresh() if self.tiling.frames is None else Carry()
+        elif isinstance(history, Carry):
+            self._histories.add(history)
+            if self.tiling.parks:
+                change_places(self._histories - {history}, history, device)
         return Run(history, self.tiling, self.ways)
 
     def _in_flight(self, stages: list[Stage], given: list[Tensor], run: Run, *, is_start: bool) -> Tensor:

@@ -20,12 +20,20 @@ class Tiling:
             of it; None: what is fast on the device. A strip has at least two rows.
         frames: frames in flight at once where the network runs at full size and rate (None: the whole chunk). Without
             effect for histories other than `Carry` and `Fresh`.
-        host: whether histories are kept in the memory of the host, if they are a `Carry`.
+        parks: whether all histories but that of the call wait in the memory of the host, if they are a `Carry`: that of
+            the decoder while frames are encoded, for instance.
+        host: whether that of the call stays there too, and each strip fetches what it needs.
     """
 
     workspace: int | None = None
     frames: int | None = None
+    parks: bool = False
     host: bool = False
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether the memory of the host stands in for that of the device."""
+        return self.parks or self.host
 
     def rows(self, row: int, device: torch.device) -> int:
         """Rows of a strip if each takes `row` bytes."""
@@ -47,6 +55,7 @@ LADDER = (
     Tiling(workspace=256 * 2**20),
     Tiling(workspace=256 * 2**20, frames=2),
     Tiling(workspace=128 * 2**20, frames=1),
+    Tiling(workspace=128 * 2**20, frames=1, parks=True),
     Tiling(workspace=128 * 2**20, frames=1, host=True),
     Tiling(workspace=32 * 2**20, frames=1, host=True),
 )  # from the fastest to that with the least memory
