@@ -21,6 +21,7 @@ from seedvr2.io.encoding import Encoding
 from seedvr2.io.files import disk_errors, remove
 from seedvr2.io.picture import Picture
 from seedvr2.io.planes import frame_of, padded
+from seedvr2.io.priority import usual_priority
 from seedvr2.io.reader import media_name
 from seedvr2.io.sequences import write_numbered
 
@@ -114,7 +115,8 @@ class SegmentWriter:
                 self._context = self._stream.codec_context
                 self._context.time_base = 1 / rate
                 set_tags(self._context, encoding, sample_aspect)
-                self._container.start_encoding()
+                with usual_priority():
+                    self._container.start_encoding()
         except av.codec.codec.UnknownCodecError as error:
             raise UserError(f"this installation of PyAV has no {encoding.encoder}; choose another codec") from error
         except av.FFmpegError as error:
