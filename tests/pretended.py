@@ -22,7 +22,6 @@ from seedvr2.tracing import STAND_INS
 
 _ATEN = torch.ops.aten
 _COPIES = (_ATEN._to_copy.default, _ATEN.copy_.default)
-_INSTEAD = {**STAND_INS, _ATEN._pin_memory.default: lambda x, device=None: x}
 
 
 class PretendedGPU(TorchDispatchMode):
@@ -39,9 +38,11 @@ class PretendedGPU(TorchDispatchMode):
             return args[0].fake_device
         kwargs = {name: value for name, value in (kwargs or {}).items() if name != "pin_memory"}
         given = tree_leaves((args, kwargs))
-        run = _INSTEAD.get(func, func)
+        if func is _ATEN._pin_memory.default:
+            return args[0]
+        run = STAND_INS.get(func, func)
         if not any(isinstance(x, FakeTensor) or (isinstance(x, torch.device) and x.type == "cuda") for x in given):
-            return run(*args, **kwargs)
+            return func(*args, **kwargs)
         places = {x.device.type for x in given if isinstance(x, torch.Tensor)}
         if func is _ATEN._local_scalar_dense.default:
             self.stops.append(_here())

@@ -84,17 +84,20 @@ class Retreat:
 
 
 class SteadyGenerator:
-    """A generator whose calls are repeated when memory ran out; one at a time, since its blocks may come and go."""
+    """A generator whose calls are repeated when memory ran out; one at a time, since its blocks may come and go.
 
-    def __init__(self, generator: nn.Module, retreat: Retreat):
-        self.generator, self.retreat = generator, retreat
+    leave: called before a repetition, so that others leave the device as far as the settings of now let them.
+    """
+
+    def __init__(self, generator: nn.Module, retreat: Retreat, leave: Callable[[], None] = lambda: None):
+        self.generator, self.retreat, self._leave = generator, retreat, leave
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: object) -> Tensor:
         """As the generator's."""
         with self._lock:
             while (result := self.retreat.attempt(lambda: self.generator(*arguments))) is None:
-                pass
+                self._leave()
         return result
 
 

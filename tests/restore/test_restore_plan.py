@@ -9,6 +9,7 @@ import torch
 
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
+from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling, layers, norm, strips
 from seedvr2.restore.memory import give_back_at_once, parse_memory, write_memory
 from seedvr2.restore.offload import streamed_bytes
@@ -122,16 +123,22 @@ def test_the_memory_of_the_host_that_is_asked_for_is_what_the_device_leaves_to_i
         choose(task(small, **still, budget=budget, host=host))
 
 
-def test_histories_that_wait_on_the_host_are_counted_there_and_not_on_the_device(small):
-    kept, parked, fetched = (
+def test_histories_that_wait_on_the_host_are_counted_there_and_not_on_the_device(small, codec):
+    kept, parked, fetched = plans = [
         predict(task(small), Settings(3, 1, Tiling(frames=1, **how))) for how in ({}, {"parks": True}, {"host": True})
-    )
-    encoder, decoder = (kept.traced.rest[stage] for stage in ("encode", "decode"))
+    ]
+    vae, histories = InferenceVAE(copy.deepcopy(codec.vae), Tiling(frames=1)), (Carry(), Carry())
+    vae.encode(torch.zeros(1, 3, 9, 64, 64), histories[0])
+    encoder = vae.held()
+    vae.decode(torch.zeros(1, vae.latent_channels, 3, 8, 8), histories[1])
+    decoder = vae.held() - encoder
     assert 0 < encoder < decoder
     saved = {"encode": (decoder, encoder + decoder), "decode": (encoder, encoder + decoder)}
     for stage, sizes in (saved | {"generate": (decoder, encoder + decoder)}).items():
         assert tuple(kept.most[stage] - plan.most[stage] for plan in (parked, fetched)) == sizes
     assert [plan.host - kept.host for plan in (parked, fetched)] == [decoder, encoder + decoder]
+    times = [sum(seconds(plan, RATES).values()) for plan in plans]
+    assert times == sorted(set(times))
 
 
 def test_devices_that_share_a_clip_keep_its_histories_whole(small):

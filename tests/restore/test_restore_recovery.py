@@ -112,6 +112,19 @@ def test_without_trouble_the_history_of_the_stream_is_used(codec, clips):
     assert not history.is_start(codec.vae.encoder.conv_in)
 
 
+def test_others_leave_before_the_generator_runs_again():
+    said = []
+
+    def generator(rows):
+        said.append("run")
+        if said.count("leave") < 2:
+            raise torch.OutOfMemoryError("no")
+        return rows
+
+    assert SteadyGenerator(generator, retreat(), lambda: said.append("leave"))(3) == 3
+    assert said == ["run", "leave"] * 2 + ["run"]
+
+
 def test_when_no_settings_are_left_the_user_is_told(generator, codec, prompt, clips):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")

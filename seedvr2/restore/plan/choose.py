@@ -48,7 +48,8 @@ class Task:
 @dataclass(frozen=True)
 class Plan:
     """Settings, and what a run with them takes: bytes of weights on the device by network, bytes beside them by stage,
-    bytes of frames (and streamed weights) in host memory. streamed: bytes of weights that each generator call fetches.
+    bytes of frames (histories, streamed weights) in host memory. streamed: bytes of weights that each generator call
+    fetches.
     """
 
     task: Task

@@ -15,7 +15,7 @@ from torch import Tensor
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.dit import plan_layer
 from seedvr2.models.vae.autoencoder import SPACE, TIME
-from seedvr2.models.vae.inference import Tiling
+from seedvr2.models.vae.inference import InferenceVAE, Tiling
 from seedvr2.restore.generation import Generation
 from seedvr2.restore.plan.networks import Outline
 from seedvr2.restore.plan.settings import Settings, on_device
@@ -49,12 +49,14 @@ class Film:
 @dataclass
 class Traced:
     """What calls of a run need on the device. most: bytes beside the weights while a stage runs. rest: bytes that stay
-    after it. host: bytes of histories in the memory of the host. work: of the first call of a stage and of a later one,
-    FLOPs and bytes by kind. layers: FLOPs by operation and shape of its weight.
+    after it; history: those of the history among them. host: bytes of histories in the memory of the host. work: of the
+    first call of a stage and of a later one, FLOPs and bytes by kind. layers: FLOPs by operation and shape of its
+    weight.
     """
 
     most: dict[str, int] = field(default_factory=dict)
     rest: dict[str, int] = field(default_factory=dict)
+    history: dict[str, int] = field(default_factory=dict)
     host: int = 0
     work: dict[str, list[Counter]] = field(default_factory=dict)
     layers: Counter = field(default_factory=Counter)
@@ -118,7 +120,7 @@ def trace_run(
     sampling: Mapping,
     parts: MutableMapping[tuple, Traced] | None = None,
 ) -> Traced:
-    """Trace the first and a later call of each stage, in the order in which a run comes to hold most.
+    """Trace the first and a later call of each stage, each beside what the other stages leave there.
 
     kind: of the device, "cpu" or "cuda" for instance. sampling: arguments of `Generation`. parts: what other settings
     of the same run made known, to which the parts of these are added.
@@ -132,25 +134,29 @@ def trace_run(
     if (window,) not in parts:
         parts[(window,)] = _generate(networks, film, window, dtype=dtype, kind=kind, sampling=sampling)
     coded, generated = parts[how], parts[(window,)]
-    most = coded.most | generated.most
-    most["decode"] += generated.rest["generate"]
-    # histories: that of the decoder is there in later calls
-    encoder, decoder = coded.rest["encode"], coded.rest["decode"] if count > window else 0
-    host = 0
+    is_later = count > window  # later calls of encoder and generator meet what the decoder left
+    encoder, decoder = coded.rest["encode"], coded.rest["decode"] * is_later
+    most = {
+        "encode": coded.most["encode"] + decoder,
+        "generate": encoder + generated.most["generate"] + decoder,
+        "decode": encoder + generated.rest["generate"] + coded.most["decode"],
+    }
+    encoder, decoder = coded.history["encode"], coded.history["decode"]
+    away = dict.fromkeys(STAGES, 0)
     if settings.tiling.host:
-        host = encoder + coded.rest["decode"]
-        most["encode"] -= encoder
-        most["decode"] -= coded.rest["decode"]
-    else:
-        most["generate"] += encoder
-        if settings.tiling.parks:
-            host = max(encoder, decoder)
-        else:
-            most["encode"] += decoder
-            most["generate"] += decoder
-            most["decode"] += encoder
-    rest, work, layers = coded.rest | generated.rest, coded.work | generated.work, coded.layers + generated.layers
-    return Traced(most, rest, host, work, layers)
+        away = dict.fromkeys(("encode", "generate"), encoder + decoder * is_later) | {"decode": encoder + decoder}
+    elif settings.tiling.parks:
+        away = {"encode": decoder * is_later, "generate": decoder * is_later, "decode": encoder}
+        if window == 1:  # where windows follow on frames that were just decoded
+            away["generate"] = min(encoder, decoder) * is_later
+    return Traced(
+        most={stage: most[stage] - away[stage] for stage in STAGES},
+        rest=coded.rest | generated.rest,
+        history=coded.history,
+        host=max(away.values()),
+        work=coded.work | generated.work,
+        layers=coded.layers + generated.layers,
+    )
 
 
 @torch.no_grad()
@@ -167,6 +173,7 @@ def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: t
             for _ in range(chunk - (not first)):
                 next(latents, None)
         found.rest["encode"] = meter.live.bytes
+        found.history["encode"] = codec.vae.held() if isinstance(codec.vae, InferenceVAE) else 0
         made = decoded((latent for _ in range(int(min(count, 2 * chunk)))), codec, count=chunk)
         for first in (True, False)[: 1 + (count > chunk)]:
             with meter.stage("decode"):
@@ -175,6 +182,8 @@ def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: t
                 next(made, None)
         found.most["decode"] -= found.rest["encode"]
         found.rest["decode"] = meter.live.bytes - found.rest["encode"]
+        held = codec.vae.held() if isinstance(codec.vae, InferenceVAE) else 0
+        found.history["decode"] = held - found.history["encode"]
     return found
 
 

@@ -17,24 +17,27 @@ OVERLAP = 1
 def seconds(plan: Plan, rates: Rates) -> dict[str, float]:
     """Time of each stage, of the whole film or, where its length is unknown, of a frame."""
     settings, count = plan.settings, plan.task.film.latents
+    step = max(1, settings.window - min(OVERLAP, settings.window - 1))
     found = {}
     for stage in STAGES:
         first, later = (rates.seconds(plan.traced.work[stage][i]) for i in (0, -1))
         if stage == "generate":
             window = min(settings.window, count or math.inf)
-            step = max(1, settings.window - min(OVERLAP, settings.window - 1))
             # what windows share is generated twice
             shared = 0 if count is None else (math.ceil(max(0, count - settings.window) / step)) * OVERLAP
             if settings.resident is not None:
                 later = max(later, plan.streamed / rates.upload)
             found[stage] = later / TIME / step if count is None else later * (count + shared) / window
             continue
+        exchange = 2 * plan.traced.history[stage] / rates.upload  # of a history that comes from the host and goes there
+        later += exchange * settings.tiling.host
         calls = settings.chunk * TIME
         leading = settings.chunk + (stage == "encode")
         if count is None:
-            found[stage] = later / calls
+            found[stage] = later / calls + exchange * settings.tiling.parks / TIME / step
         else:
             found[stage] = first + later * math.ceil(max(0, count - leading) / settings.chunk)
+            found[stage] += exchange * settings.tiling.parks * count / step
     return found
 
 

@@ -46,7 +46,15 @@ def test_the_history_of_a_call_comes_and_those_of_other_streams_leave(vae, monke
 
 @pytest.mark.parametrize(
     "sizes",
-    [((5, 1, 3), (2, 2, 2, 2)), ((1,) * 9, (1,) * 9), ((1, 1), (7, 1)), ((7, 1), (1,)), ((), (3, 2)), ((4,), ())],
+    [
+        ((5, 1, 3), (2, 2, 2, 2)),
+        ((1,) * 9, (1,) * 9),
+        ((4, 4, 2, 2, 1), (1, 2, 2, 4, 4, 4)),
+        ((1, 1), (7, 1)),
+        ((7, 1), (1,)),
+        ((), (3, 2)),
+        ((4,), ()),
+    ],
 )
 def test_neither_place_holds_both_on_the_way(sizes, monkeypatch):
     with pretended_gpu():
@@ -67,6 +75,40 @@ def test_neither_place_holds_both_on_the_way(sizes, monkeypatch):
         after, largest = [sum(held(both, device)) for device in ("cuda", "cpu")], 4 * max(map(max, filter(None, sizes)))
         for device in range(2):
             assert max(found[device] for found in seen) <= max(before[device], after[device]) + largest
+        if sizes[0] == (4, 4, 2, 2, 1):  # as tails of encoder and decoder are ordered
+            assert max(found[1] for found in seen) <= max(before[1], after[1])
+
+
+@torch.no_grad()
+def test_the_network_works_with_what_has_moved(vae, monkeypatch):
+    def move(leaving, coming, device):
+        for history in (*leaving, coming):
+            for layer in history.layers():
+                old = history.tail(layer)
+                history.keep(layer, old.clone())
+                old.fill_(torch.nan)
+
+    monkeypatch.setattr(network, "change_places", move)
+    x, z = torch.randn(1, 3, 9, 32, 32), torch.randn(1, 16, 3, 4, 4)
+    fast, frames, latents, made = InferenceVAE(vae, PARKED), Carry(), Carry(), []
+    for at in range(2):
+        mean = fast.encode(x[:, :, 5 * at : 5 + 4 * at], frames).mean
+        made.append((mean, fast.decode(z[:, :, 2 * at : 2 + at], latents)))
+    means, pictures = zip(*made, strict=True)
+    torch.testing.assert_close(torch.cat(means, dim=2), vae.encode(x).mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat(pictures, dim=2), vae.decode(z), rtol=1e-5, atol=1e-5)
+
+
+def test_all_leave_where_they_may(vae):
+    with pretended_gpu():
+        history = Carry()
+        history.keep(torch.nn.Identity(), torch.empty(3, device="cuda"))
+        fast = InferenceVAE(vae)
+        fast._histories.add(history)
+        for tiling, place in ((Tiling(), "cuda"), (PARKED, "cpu")):
+            fast.tiling = tiling
+            fast.leave()
+            assert places(history) == {place}
 
 
 @pytest.mark.gpu

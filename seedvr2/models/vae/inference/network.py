@@ -12,7 +12,7 @@ from seedvr2.models.vae.autoencoder import Posterior, VideoVAE, check_frames, ch
 from seedvr2.models.vae.blocks import clip_of, frames_of
 from seedvr2.models.vae.causal import Carry, Fresh, History
 from seedvr2.models.vae.inference.layers import Layer, causal_conv, down_block, mid_block, output, up_block
-from seedvr2.models.vae.inference.parking import change_places
+from seedvr2.models.vae.inference.parking import change_places, park
 from seedvr2.models.vae.inference.strips import Run
 from seedvr2.models.vae.inference.tiling import FASTEST, Tiling
 from seedvr2.models.vae.inference.upsampling import FoldedUpsample
@@ -73,6 +73,15 @@ class InferenceVAE(nn.Module):
         stages = [(2, [upsample]), (1, at_full_rate)]
         frames = clip_of(self._in_flight(stages, [_through(before, _frames(z), run)], run, is_start=is_start), 1)
         return frames.squeeze(2) if history is None and self.squeeze_images and z.shape[2] == 1 else frames
+
+    def leave(self) -> None:
+        """Bring all histories to the host, if that is where they may wait: what else runs on the device needs room."""
+        if self.tiling.needs_host:
+            park(self._histories)
+
+    def held(self) -> int:
+        """Bytes of all histories."""
+        return sum(history.tail(layer).nbytes for history in self._histories for layer in history.layers())
 
     def _run(self, history: History | None, device: torch.device) -> Run:
         is_whole = history is None or isinstance(history, Fresh)

@@ -22,7 +22,7 @@ class Tiling:
             effect for histories other than `Carry` and `Fresh`.
         parks: whether all histories but that of the call wait in the memory of the host, if they are a `Carry`: that of
             the decoder while frames are encoded, for instance.
-        host: whether that of the call stays there too, and each strip fetches what it needs.
+        host: whether all histories stay there, and each strip fetches what it needs of that of the call.
     """
 
     workspace: int | None = None
