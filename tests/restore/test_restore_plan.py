@@ -13,7 +13,7 @@ from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling, layers, norm, strips
 from seedvr2.restore.memory import give_back_at_once, parse_memory, write_memory
 from seedvr2.restore.offload import streamed_bytes
-from seedvr2.restore.plan.choose import Task, choose, predict, ways
+from seedvr2.restore.plan.choose import SHARE, Task, choose, predict, ways
 from seedvr2.restore.plan.host import frame_bytes
 from seedvr2.restore.plan.networks import Outline, outline_model
 from seedvr2.restore.plan.prediction import STAGES, Film
@@ -162,6 +162,13 @@ def test_the_fastest_settings_of_the_3b_take_24_gb_for_100_frames_of_768x1344():
     plan, tried = choose(task(released(), size=(768, 1344), frames=100, window=9))
     assert not tried
     assert plan.needed <= 24e9
+
+
+def test_1080p_with_the_3b_fits_a_gpu_of_24_gb_in_a_host_of_32():
+    limits = {"budget": SHARE * 24e9, "host": SHARE * 32e9}
+    plan, _ = choose(task(released(), size=(1080, 1920), frames=100, window=9, **limits))
+    assert plan.settings.window == 9
+    assert plan.settings.tiling.parks
 
 
 def test_weights_are_those_of_the_released_sizes_in_every_storage():
