@@ -166,7 +166,7 @@ def load_choice(choice: Choice, events: Events, settings: Settings | None = None
     values = {"seed": choice.seed, "window": settings.window, "overlap": overlap_of(settings.window), "steps": steps}
     values |= {"condition_noise": files.condition_noise, "color_fix": color_fix}
     restorer = ShotRestorer(
-        SteadyGenerator(model.generator, retreat, *([vae.leave] if isinstance(vae, InferenceVAE) else [])),
+        SteadyGenerator(model.generator, retreat, vae.leave if isinstance(vae, InferenceVAE) else None),
         SteadyCodec(codec, retreat),
         prompt=model.prompt,
         guidance=None if cfg == 1 else Guidance(model.negative, cfg, cfg_rescale),

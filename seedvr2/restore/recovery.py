@@ -89,7 +89,7 @@ class SteadyGenerator:
     leave: called before a repetition, so that others leave the device as far as the settings of now let them.
     """
 
-    def __init__(self, generator: nn.Module, retreat: Retreat, leave: Callable[[], None] = lambda: None):
+    def __init__(self, generator: nn.Module, retreat: Retreat, leave: Callable[[], None] | None = None):
         self.generator, self.retreat, self._leave = generator, retreat, leave
         self._lock = threading.Lock()
 
@@ -97,7 +97,8 @@ class SteadyGenerator:
         """As the generator's."""
         with self._lock:
             while (result := self.retreat.attempt(lambda: self.generator(*arguments))) is None:
-                self._leave()
+                if self._leave is not None:
+                    self._leave()
         return result
 
 
