@@ -48,10 +48,11 @@ class Film:
 
 @dataclass
 class Traced:
-    """What calls of a run need on the device. most: bytes beside the weights while a stage runs. rest: bytes that stay
-    after it; history: those of the history among them. host: bytes of histories in the memory of the host. work: of the
-    first call of a stage and of a later one, FLOPs and bytes by kind. layers: FLOPs by operation and shape of its
-    weight.
+    """What calls of a run, or of a part of one, need on the device.
+
+    most: bytes beside the weights while a stage runs. rest: of a part, bytes that stay after a stage. history: those of
+    its history among them. host: bytes of histories in the memory of the host. work: of the first call of a stage and
+    of a later one, FLOPs and bytes by kind. layers: FLOPs by operation and shape of its weight.
     """
 
     most: dict[str, int] = field(default_factory=dict)
@@ -118,14 +119,13 @@ def trace_run(
     dtype: torch.dtype,
     kind: str,
     sampling: Mapping,
-    parts: MutableMapping[tuple, Traced] | None = None,
+    parts: MutableMapping[tuple, Traced],
 ) -> Traced:
     """Trace the first and a later call of each stage, each beside what the other stages leave there.
 
     kind: of the device, "cpu" or "cuda" for instance. sampling: arguments of `Generation`. parts: what other settings
     of the same run made known, to which the parts of these are added.
     """
-    parts = {} if parts is None else parts
     count = math.inf if film.latents is None else film.latents
     window = int(min(settings.window, count))
     how = settings.chunk, on_device(settings.tiling)  # where histories lie changes nothing of the calls
@@ -151,7 +151,6 @@ def trace_run(
             away["generate"] = min(encoder, decoder) * is_later
     return Traced(
         most={stage: most[stage] - away[stage] for stage in STAGES},
-        rest=coded.rest | generated.rest,
         history=coded.history,
         host=max(away.values()),
         work=coded.work | generated.work,
@@ -164,6 +163,7 @@ def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: t
     codec, meter = LatentCodec(networks.vae), _Meter(networks, kind)
     count = math.inf if film.latents is None else film.latents
     codec.vae.tiling = tiling
+    held = codec.vae.held if isinstance(codec.vae, InferenceVAE) else lambda: 0
     with meter.running() as found:
         frames = _frames(min(film.frames or math.inf, 1 + 3 * TIME * chunk), *film.padded, dtype)
         latents = encoded(frames, codec, seed=0, latents=chunk)
@@ -173,7 +173,7 @@ def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: t
             for _ in range(chunk - (not first)):
                 next(latents, None)
         found.rest["encode"] = meter.live.bytes
-        found.history["encode"] = codec.vae.held() if isinstance(codec.vae, InferenceVAE) else 0
+        found.history["encode"] = held()
         made = decoded((latent for _ in range(int(min(count, 2 * chunk)))), codec, count=chunk)
         for first in (True, False)[: 1 + (count > chunk)]:
             with meter.stage("decode"):
@@ -182,8 +182,7 @@ def _code(networks: Outline, film: Film, chunk: int, tiling: Tiling, *, dtype: t
                 next(made, None)
         found.most["decode"] -= found.rest["encode"]
         found.rest["decode"] = meter.live.bytes - found.rest["encode"]
-        held = codec.vae.held() if isinstance(codec.vae, InferenceVAE) else 0
-        found.history["decode"] = held - found.history["encode"]
+        found.history["decode"] = held() - found.history["encode"]
     return found
 
 
