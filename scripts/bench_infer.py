@@ -221,6 +221,8 @@ def main() -> None:
     device = pick_device(None if options.device == "auto" else options.device)
     if device.type == "cpu":
         give_back_at_once()  # as infer does, or what one run freed counts as memory of the next
+    slug = re.sub(r"[^a-z0-9]+", "_", limits.name.lower()).strip("_")
+    output = options.output or ROOT / "docs" / "benchmarks" / f"infer_{slug}.json"
     rows, asked, ways = [], options.baseline, ways_of(device)
     for model in options.models:
         restorer = restorer_of(model, options, device, DTYPES[dtype])
@@ -234,16 +236,20 @@ def main() -> None:
                 rows += measure(case, path, options, restorer, limits, dtype)
                 for row in rows[-len(options.stages) :]:
                     print(json.dumps(row), flush=True)
+                found = {**report(options, limits, dtype, rows), "convolutions": ways}
+                write(output, found)  # now: a long run may not see its end
         del restorer
-    slug = re.sub(r"[^a-z0-9]+", "_", limits.name.lower()).strip("_")
-    path = options.output or ROOT / "docs" / "benchmarks" / f"infer_{slug}.json"
-    found = {**report(options, limits, dtype, rows), "convolutions": ways}
     if options.plot:
         found["scaling"] = report_scaling(rows, options.plot)
         print("\n".join(found["scaling"]))
+        write(output, found)
+    print(output)
+
+
+def write(path: Path, found: dict) -> None:
+    """Replace the report."""
     with whole(path) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n")
-    print(path)
 
 
 def parser() -> Parser:

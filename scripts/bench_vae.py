@@ -48,6 +48,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     torch.backends.cudnn.allow_tf32 = False  # fp32 is measured as such
+    path = options.out or ROOT / "docs" / "benchmarks" / f"vae_{options.vae}_{label(device)}.json"
     results, ways, kernels = [], {}, {}
     for name in options.dtypes:
         torch.manual_seed(0)
@@ -75,11 +76,9 @@ def main() -> None:
         if found := norm_silu(device, DTYPES[name]):
             kernels[name] = found
             print(f"{name}: norm and SiLU of 64 MiB in one kernel {found['one']:.6f} s, in two {found['two']:.6f} s")
-    path = options.out or ROOT / "docs" / "benchmarks" / f"vae_{options.vae}_{label(device)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
         told = {**facts(options, device), "convolutions": ways, "norm and SiLU": kernels, "results": results}
-        part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        with whole(path) as part:  # now: a long run may not see its end
+            part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:

@@ -55,6 +55,21 @@ def test_the_report_holds_every_stage_beside_its_floor_and_the_baseline(bench, m
     assert picture.read_text().count("<circle") == 4 * 4 * 2  # points of four stages, time and memory
 
 
+def test_what_was_measured_before_the_end_is_kept(bench, monkeypatch, tmp_path):
+    measure = bench.measure
+
+    def until_killed(case, *arguments):
+        if case.frames == 5:
+            raise KeyboardInterrupt
+        return measure(case, *arguments)
+
+    monkeypatch.setattr(bench, "measure", until_killed)
+    settings = ["--sizes", "32x32", "--frames", "1", "5", "--repeats", "1", "--warmup", "0", "--paths", "plain"]
+    with pytest.raises(KeyboardInterrupt):
+        run(bench, monkeypatch, *settings, "--stages", "generate", "--output", str(tmp_path / "found.json"))
+    assert [row["frames"] for row in json.loads((tmp_path / "found.json").read_text())["rows"]] == [1]
+
+
 def test_placeholders_that_do_not_exist_are_the_users_mistake(bench, tmp_path):
     case = bench.Case("tiny", bench.Size(32, 32), 1)
     with pytest.raises(UserError, match=r"\{input\}, \{output\}"):
