@@ -1,6 +1,7 @@
 """Shared by all tests: golden tensors, tiny networks of both families, and no GPU tests without a GPU."""
 
 import functools
+import gc
 import json
 import lzma
 import os
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config, items):
     if needing:
         config.hook.pytest_deselected(items=needing)
         items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+
+
+def pytest_collection_finish():
+    """Spare every later collection of garbage what has been imported and collected by now: millions of objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @functools.lru_cache

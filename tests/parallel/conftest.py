@@ -1,4 +1,4 @@
-"""Process pools: functions run on 2 or 4 gloo ranks, which start once and serve all tests."""
+"""Process pools: functions run on gloo ranks, which start once and serve all tests of a file."""
 
 import os
 import pickle
@@ -70,7 +70,7 @@ class Pool:
             process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # every group that a test made costs its ranks a thread that wakes 100 times a second
 def ranks(tmp_path_factory):
     """Function world -> pool of that many ranks."""
     pools: dict[int, Pool] = {}
