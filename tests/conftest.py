@@ -1,7 +1,9 @@
 """Shared by all tests: golden tensors, tiny networks of both families, and no GPU tests without a GPU."""
 
+import copy
 import functools
 import gc
+import io
 import json
 import lzma
 import os
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load
 
 from seedvr2.models.dit import SwinMMDiT, Trunk
@@ -47,6 +50,18 @@ def pytest_collection_finish():
     """Spare every later collection of garbage what has been imported and collected by now: millions of objects."""
     gc.collect()
     gc.freeze()
+
+
+READ = OmegaConf.load
+
+
+@functools.lru_cache(maxsize=None)
+def parsed(text: str):
+    """A YAML file's content; hundreds of tests compose the same ones."""
+    return READ(io.StringIO(text))
+
+
+OmegaConf.load = lambda file: copy.deepcopy(parsed(file.read())) if hasattr(file, "read") else READ(file)
 
 
 @functools.lru_cache

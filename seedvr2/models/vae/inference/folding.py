@@ -47,7 +47,8 @@ def fold(upsample: Upsample, patterns: list[Taps]) -> Folded:
     up = upsample.upscale_conv.weight.to(wide).view(2, 2, upsample.times, channels, -1)
     taps = 1 + max(place for pattern in patterns for place, _ in pattern)
     weight = up.new_zeros(2, 2, len(patterns), taps, 2, 2, channels, up.shape[-1])
-    for row, column, sub in itertools.product(range(2), range(2), range(len(patterns))):
+    turns = itertools.product(range(2), range(2), range(len(patterns)))
+    for row, column, sub in () if weight.is_meta else turns:  # a shape is known without its values
         sums = defaultdict(int)  # of the taps that meet the same sub-position
         axes = (enumerate(taps) for taps in (patterns[sub], _SPACE[row], _SPACE[column]))
         for (k, (t, z)), (i, (r, y)), (j, (c, x)) in itertools.product(*axes):
