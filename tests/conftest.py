@@ -55,7 +55,7 @@ def pytest_collection_finish():
 READ = OmegaConf.load
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def parsed(text: str):
     """A YAML file's content; hundreds of tests compose the same ones."""
     return READ(io.StringIO(text))
