@@ -10,6 +10,7 @@ from seedvr2.models.codec import LatentCodec
 from seedvr2.models.released import RELEASED, dit_from_released, to_released
 from seedvr2.models.vae.autoencoder import VideoVAE
 from seedvr2.restore.models import load_model
+from seedvr2.restore.plan.settings import overlap_of
 from seedvr2.restore.search import OWN_WINDOW, RELEASED_WINDOW, fetched, find_model
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.training.catalogue import RELEASED_VAE
@@ -26,12 +27,13 @@ def restorer_of(model: str, options: argparse.Namespace, device: torch.device, d
         generator, vae = random_networks(model, options.layers, device, dtype)
         codec, prompt = LatentCodec(vae), torch.randn(PROMPT[model], 5120)
     window = options.window or (OWN_WINDOW if model == "tiny" else RELEASED_WINDOW)
+    window = (window - 1) // 4 + 1
     return ShotRestorer(
         generator,
         codec,
         prompt=prompt,
-        window=(window - 1) // 4 + 1,
-        overlap=min(1, (window - 1) // 4),
+        window=window,
+        overlap=overlap_of(window),
         color_fix="none" if model == "tiny" else "wavelet",
         device=device,
         dtype=dtype,

@@ -34,6 +34,7 @@ from seedvr2.models.vae.autoencoder import SPACE, TIME, VideoVAE
 from seedvr2.models.vae.causal import Carry
 from seedvr2.models.vae.inference import InferenceVAE
 from seedvr2.restore.device import DTYPES
+from seedvr2.restore.plan.settings import overlap_of
 from seedvr2.restore.resize import Size, parse_size
 
 MODELS = ("tiny", "3b", "7b")
@@ -78,7 +79,7 @@ class Clip(NamedTuple):
         """Latent frames of each call of the generator; neighbours share one."""
         left = self.latent[0]
         window = left if self.window is None else (self.window - 1) // TIME + 1
-        shared = min(1, window - 1)
+        shared = overlap_of(window)
         yield min(left, window)
         left -= window
         while left > 0:

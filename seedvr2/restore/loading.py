@@ -23,7 +23,7 @@ from seedvr2.restore.hashes import file_hash
 from seedvr2.restore.memory import give_back_at_once
 from seedvr2.restore.models import Adapters, heads_of, load_model, lora_facts
 from seedvr2.restore.placement import Placement
-from seedvr2.restore.plan.settings import Settings, ladder
+from seedvr2.restore.plan.settings import Settings, ladder, overlap_of
 from seedvr2.restore.recovery import Retreat, SteadyCodec, SteadyGenerator
 from seedvr2.restore.search import FAITHFUL_FILE, WEIGHTS_VARIABLE, ModelFiles, fetched, find_model
 from seedvr2.restore.shot import COLOR_FIXES, ShotRestorer
@@ -197,11 +197,6 @@ def retreat_of(
         return ladder(settings, blocks=blocks, offload=device.type != "cpu", windows=False, is_tiled=is_tiled)
 
     return Retreat(settings, less, Placement(generator, vae, device), device, events)
-
-
-def overlap_of(window: int) -> int:
-    """Latent frames that windows share."""
-    return min(1, window - 1)
 
 
 def check_ranks(choice: Choice, ranks: int) -> None:

@@ -192,12 +192,12 @@ def test_frames_in_host_memory_do_not_depend_on_the_length_of_a_film(is_host):
     assert size(frames=1) < size() / 10
 
 
-def test_time_grows_with_the_number_of_frames(small):
-    short, long, endless = (
-        sum(seconds(predict(task(small, frames=n), Settings(5)), RATES).values()) for n in (201, 401, None)
-    )
-    assert long / short == pytest.approx(2, rel=0.05)
-    assert endless * 400 == pytest.approx(long, rel=0.05)
+@pytest.mark.parametrize("window", [1, 5])
+def test_time_grows_with_the_number_of_frames(window, small):
+    times = (seconds(predict(task(small, frames=n), Settings(window)), RATES) for n in (201, 401, None))
+    for short, long, endless in zip(*(found.values() for found in times), strict=True):
+        assert long / short == pytest.approx(2, rel=0.05)
+        assert endless * 400 == pytest.approx(long, rel=0.05)
 
 
 @pytest.mark.parametrize(("frames", "chunk"), [(1, 4), (2, 1), (5, 4), (6, 1), (9, 1), (40, 4), (None, 1)])

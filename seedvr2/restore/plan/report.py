@@ -7,24 +7,23 @@ from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.memory import write_memory
 from seedvr2.restore.plan.choose import Plan
 from seedvr2.restore.plan.prediction import STAGES
-from seedvr2.restore.plan.settings import frames_of
+from seedvr2.restore.plan.settings import frames_of, overlap_of
 from seedvr2.restore.plan.speed import Rates
 from seedvr2.restore.progress import clock
-
-OVERLAP = 1
 
 
 def seconds(plan: Plan, rates: Rates) -> dict[str, float]:
     """Time of each stage, of the whole film or, where its length is unknown, of a frame."""
     settings, count = plan.settings, plan.task.film.latents
-    step = max(1, settings.window - min(OVERLAP, settings.window - 1))
+    overlap = overlap_of(settings.window)
+    step = settings.window - overlap
     found = {}
     for stage in STAGES:
         first, later = (rates.seconds(plan.traced.work[stage][i]) for i in (0, -1))
         if stage == "generate":
             window = min(settings.window, count or math.inf)
             # what windows share is generated twice
-            shared = 0 if count is None else (math.ceil(max(0, count - settings.window) / step)) * OVERLAP
+            shared = 0 if count is None else (math.ceil(max(0, count - settings.window) / step)) * overlap
             if settings.resident is not None:
                 later = max(later, plan.streamed / rates.upload)
             found[stage] = later / TIME / step if count is None else later * (count + shared) / window

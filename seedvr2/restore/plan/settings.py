@@ -64,6 +64,11 @@ def frames_of(latents: int) -> int:
     return TIME * (latents - 1) + 1
 
 
+def overlap_of(window: int) -> int:
+    """Latent frames that windows share."""
+    return min(1, window - 1)
+
+
 def ladder(
     first: Settings, *, blocks: int, offload: bool, windows: bool, is_tiled: bool = True, is_split: bool = False
 ) -> Iterator[Settings]:
