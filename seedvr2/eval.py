@@ -32,10 +32,10 @@ from seedvr2.io.cache import cache_folder
 from seedvr2.io.files import disk_errors
 from seedvr2.restore.device import DTYPES, pick_device
 from seedvr2.restore.events import Events
-from seedvr2.restore.loading import IDENTITY, Choice, guidance_scales, step_count, window_latents
-from seedvr2.restore.produce import Wanted, produce
+from seedvr2.restore.loading import IDENTITY, Choice
+from seedvr2.restore.planning import check_request
+from seedvr2.restore.produce import produce
 from seedvr2.restore.restorer import Restorer
-from seedvr2.restore.search import find_model
 from seedvr2.restore.shot import COLOR_FIXES
 
 COMMAND = "python -m seedvr2.eval"
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         choices = models(arguments)
         folders = predictions(arguments, [*choices])
         for _, (choice, _) in choices:
-            check_choice(choice)  # all of them before the first one works
+            check_request(choice, None)  # all of them before the first one works
         found = find_entries(
             *(bench, arguments.data_root), lq=arguments.lq, gt=arguments.gt, allow_partial=arguments.allow_partial
         )
@@ -146,17 +146,6 @@ def check_options(arguments: argparse.Namespace) -> None:
     except UserError as error:
         reason = f"--metric-device {arguments.metric_device} is not available here"
         raise UserError(f"{reason}; use cpu, or cuda on a machine with a GPU") from error
-
-
-def check_choice(choice: Choice) -> None:
-    """Raises UserError for a model that does not exist, or that cannot be run as asked, without loading it."""
-    if choice.model == IDENTITY:
-        return
-    files = find_model(choice.model, has_gpu=pick_device(choice.device).type != "cpu", models=choice.models)
-    step_count(choice.steps, files)
-    guidance_scales(choice, files)
-    if choice.window is not None:
-        window_latents(choice.window)
 
 
 def check_writable(folder: Path) -> None:
@@ -266,8 +255,8 @@ def restored(
         key = {"model": loaded.facts, "lq": _file_facts(entry.lq), "enlarged": shape.enlarged, "part": shape.part}
         events.say(f"{name}: {entry.name} ({number} of {len(entries)}), {entry.frames} frames")
         watch = partial(_tracked, events, entry.frames)
-        wanted = Wanted(entry.name, entry.frames, shape.enlarged, shape.part)
-        speed[entry.name] = produce(wanted, partial(read_clip, entry.lq), loaded.shot, path, key, watch=watch)
+        clip = partial(read_clip, entry.lq), shape.enlarged, shape.part
+        speed[entry.name] = produce(*clip, loaded.shot, path, key, watch=watch)
         outputs[entry.name] = path
     return Method(name, outputs, facts, speed)
 

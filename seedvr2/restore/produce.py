@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,18 +18,10 @@ from seedvr2.restore.resize import Size, as_samples, resize_frame
 RATE = Fraction(24)  # of clips without one; what is written is compared frame by frame
 
 
-class Wanted(NamedTuple):
-    """A clip to restore: enlarged to `enlarged`, of which `part` (top, left, height, width) is cut and restored."""
-
-    name: str
-    frames: int
-    enlarged: tuple[int, int]
-    part: tuple[int, int, int, int]
-
-
 def produce(
-    wanted: Wanted,
     read: Callable[[], Iterable[np.ndarray]],
+    enlarged: tuple[int, int],
+    part: tuple[int, int, int, int],
     restorer: Restores,
     path: Path,
     key: Mapping,
@@ -39,7 +30,8 @@ def produce(
 ) -> dict:
     """Restore a clip as one shot into an FFV1 file, unless it is there already, made of the same `key`.
 
-    read: its LQ frames, uint8 (H,W,3). Returns seconds (reading and writing left out), peak_mb (of GPU memory, or of
+    read: its LQ frames, uint8 (H,W,3), which are resized to `enlarged` (height, width), of which `part` (top, left,
+    height, width) is cut and restored. Returns seconds (reading and writing left out), peak_mb (of GPU memory, or of
     the process) and frames. Raises UserError if the disk is full.
     """
     record = path.with_suffix(".json")
@@ -47,7 +39,7 @@ def produce(
     if told.get("key") == json.loads(json.dumps(key)) and path.is_file() and told.get("bytes") == path.stat().st_size:
         return told["speed"]
     device = getattr(restorer, "device", torch.device("cpu"))
-    top, left, height, width = wanted.part
+    top, left, height, width = part
     forget_peak(device)
     restorer.seconds.clear()
     count = 0
@@ -55,10 +47,7 @@ def produce(
         path.parent.mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)
         with VideoWriter(path, width=width, height=height, rate=RATE, is_lossless=True) as writer:
-            lq = (
-                resize_frame(frame, Size(*wanted.enlarged))[:, top : top + height, left : left + width]
-                for frame in read()
-            )
+            lq = (resize_frame(frame, Size(*enlarged))[:, top : top + height, left : left + width] for frame in read())
             for frame in watch(restorer.restore(lq)):
                 writer.write(as_samples(frame, np.uint8))
                 count += 1
