@@ -56,7 +56,7 @@ def parameters(experiment: str, stage: int, network: str, *overrides: str) -> in
 def test_batches_can_be_shared_by_the_data_ranks_of_the_mesh(name):
     stages, parallel = composed(name)
     assert isinstance(parallel, Parallelism)
-    data = parallel.world // parallel.sequence
+    data = parallel.shard * parallel.replicate // parallel.sequence
     for stage in stages:
         for shape in stage.feed.keywords["pairs"].keywords["shapes"]:
             assert shape.batch % (data * stage.accumulate) == 0

@@ -31,7 +31,7 @@ METRICS: dict[str, Callable[[Settings], Metric]] = {
     "warp_error": WarpError,
     "vmaf": Vmaf,
     "boundary_jump": temporal.BoundaryJump,
-    "color_drift": temporal.ColourDrift,
+    "color_drift": temporal.color_drift,
     "lq_consistency": temporal.lq_consistency,
     "hf": texture.HighFrequency,
     "swd": texture.SlicedDistance,

@@ -222,9 +222,7 @@ def _watched(frames: Iterator[Triple], show: _Show, beat: Callable[[], None]) ->
 
 def _write(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
-    write_image(partial, np.ascontiguousarray(picture))
-    partial.replace(path)
+    write_image(path, np.ascontiguousarray(picture))
 
 
 def _plain(value: Any) -> Any:

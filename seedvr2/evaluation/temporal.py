@@ -60,31 +60,20 @@ class BoundaryJump:
         return float(np.mean(across) / np.mean(within)) if any(within) else math.inf
 
 
-class ColourDrift:
+def color_drift(_settings: Settings = DEFAULT) -> FrameMean:
     """Distance of the mean colour to that of the ground truth, or of the LQ where there is none."""
 
-    facts = Facts(
-        "color_drift",
-        "lower",
-        "",
-        "Euclidean distance of the mean 8-bit RGB of a frame to that of the ground truth (of the LQ without one), in "
-        "grey levels, mean over frames.",
-        versions("numpy"),
-    )
-
-    def __init__(self, _settings: Settings = DEFAULT):
-        self._distances: list[float] = []
-
-    def start(self, clip: Clip) -> None:
-        self._distances = []
-
-    def add(self, prediction: np.ndarray, gt: np.ndarray | None = None, lq: np.ndarray | None = None) -> None:
+    def measure(prediction: np.ndarray, gt: np.ndarray | None, lq: np.ndarray | None) -> float | None:
         reference = gt if gt is not None else lq
-        if reference is not None:
-            self._distances.append(float(np.linalg.norm(prediction.mean((0, 1)) - reference.mean((0, 1)))))
+        if reference is None:
+            return None
+        return float(np.linalg.norm(prediction.mean((0, 1)) - reference.mean((0, 1))))
 
-    def result(self) -> float | None:
-        return float(np.mean(self._distances)) if self._distances else None
+    definition = (
+        "Euclidean distance of the mean 8-bit RGB of a frame to that of the ground truth (of the LQ without one), in "
+        "grey levels, mean over frames."
+    )
+    return FrameMean(Facts("color_drift", "lower", "", definition, versions("numpy")), measure)
 
 
 def lq_consistency(_settings: Settings) -> FrameMean:

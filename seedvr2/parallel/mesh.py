@@ -39,11 +39,6 @@ class Parallelism:
             raise UserError(f"parallel.timeout is {self.timeout}: use minutes above 0")
 
     @property
-    def world(self) -> int | None:
-        """The number of ranks that the settings fix, None if they fit any."""
-        return self.shard * self.replicate if self.shard and self.replicate else None
-
-    @property
     def patience(self) -> timedelta:
         """How long an exchange may take: longer than the watch waits, which can say who hangs."""
         return timedelta(minutes=1.5 * self.timeout + 1)

@@ -29,10 +29,9 @@ LARGEST = 1 << 20  # number in a recipe
 _KEY = "seedvr2"  # one metadata entry: the order of several is not reproducible
 
 
-def export(
-    networks: Mapping[str, Exported], folder: Path, *, dtype: torch.dtype = torch.float32, main: bool = True
-) -> None:
-    """Write `<name>.safetensors` for each network into a new folder; the folder appears when all files are whole.
+def export(networks: Mapping[str, Exported], folder: Path, *, main: bool = True) -> None:
+    """Write `<name>.safetensors`, float32, for each network into a new folder; the folder appears when all files are
+    whole.
 
     Of several ranks all take part, because each may hold shards, and the main one writes.
     """
@@ -40,17 +39,16 @@ def export(
         if main:
             temporary.mkdir()
         for name, exported in networks.items():
-            save_network(exported, temporary / f"{name}.safetensors", dtype=dtype, main=main)
+            save_network(exported, temporary / f"{name}.safetensors", main=main)
 
 
-def save_network(exported: Exported, path: Path, *, dtype: torch.dtype = torch.float32, main: bool = True) -> None:
-    """Write one network (the main rank; all take part). RoPE frequencies stay in fp32 whatever the type."""
+def save_network(exported: Exported, path: Path, *, main: bool = True) -> None:
+    """Write one network (the main rank; all take part)."""
     tensors = {}
     for key, value in to_released(exported.network).items():
         value = value.full_tensor() if hasattr(value, "full_tensor") else value  # a DTensor; importing it takes 0.6 s
         if main:
-            kept = torch.float32 if key.endswith("rope.freqs") else dtype
-            tensors[key] = value.detach().cpu().to(kept).contiguous()
+            tensors[key] = value.detach().cpu().float().contiguous()
     if not main:
         return
     metadata = {"recipe": exported.recipe.config, **exported.facts}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seedvr2.evaluation.contract import Clip, Settings
-from seedvr2.evaluation.temporal import BoundaryJump, ColourDrift, TemporalProfile, lq_consistency
+from seedvr2.evaluation.temporal import BoundaryJump, TemporalProfile, color_drift, lq_consistency
 
 
 def frames(count=13, seed=0):
@@ -51,10 +51,10 @@ def test_boundary_jump_of_stills_and_of_two_frames_is_undefined_and_of_held_late
 def test_colour_drift_is_the_distance_of_mean_colours_to_gt_else_to_lq():
     gt, lq = frames(), frames(seed=1)[:, ::4, ::4]
     shifted = gt + np.array([3, 0, 4], np.uint8)
-    assert value(ColourDrift(), shifted, gt, lq) == pytest.approx(5)
+    assert value(color_drift(), shifted, gt, lq) == pytest.approx(5)
     expected = np.mean([np.linalg.norm(a.mean((0, 1)) - b.mean((0, 1))) for a, b in zip(shifted, lq, strict=True)])
-    assert value(ColourDrift(), shifted, None, lq) == pytest.approx(expected)
-    assert value(ColourDrift(), shifted) is None
+    assert value(color_drift(), shifted, None, lq) == pytest.approx(expected)
+    assert value(color_drift(), shifted) is None
 
 
 def test_lq_consistency_is_infinite_for_repeated_pixels_and_known_for_a_shift():
@@ -81,7 +81,7 @@ def test_the_profile_shows_the_middle_row_of_every_frame():
 
 
 def test_a_metric_forgets_the_clip_before():
-    for metric in (BoundaryJump(), ColourDrift()):
+    for metric in (BoundaryJump(), color_drift()):
         alone = value(metric, frames(seed=2), frames(seed=3))
         value(metric, frames(), frames(seed=1))
         assert value(metric, frames(seed=2), frames(seed=3)) == alone

@@ -59,9 +59,3 @@ LADDER = (
     Tiling(workspace=128 * 2**20, frames=1, host=True),
     Tiling(workspace=32 * 2**20, frames=1, host=True),
 )  # from the fastest to that with the least memory
-
-
-def smaller(tiling: Tiling) -> Tiling | None:
-    """The next step with less memory, None if there is none."""
-    below = LADDER[LADDER.index(tiling) + 1 :] if tiling in LADDER else LADDER[1:]
-    return next(iter(below), None)
