@@ -53,7 +53,6 @@ class VideoInfo(NamedTuple):
     color_curve: int  # transfer characteristics: 16 PQ, 18 HLG
     color_range: int  # 1 limited, 2 full, 0 untagged
     is_interlaced: bool
-    has_audio: bool
 
     @property
     def is_high_dynamic_range(self) -> bool:
@@ -288,5 +287,4 @@ def _describe(
         color_curve=int(frame.color_trc),
         color_range=int(frame.color_range),
         is_interlaced=frame.interlaced_frame,
-        has_audio=bool(container.streams.audio),
     )

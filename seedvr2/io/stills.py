@@ -67,14 +67,14 @@ def still_header(path: str | Path) -> StillHeader:
         raise UserError(f"{path} cannot be read as an image ({error}); check the file") from error
 
 
-def read_still(path: str | Path, header: StillHeader | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """(rgb (H,W,3), alpha (H,W) or None) of an image, upright, uint8 or uint16 as `header.bits` says.
+def read_still(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """(rgb (H,W,3), alpha (H,W) or None) of an image, upright, uint8 or uint16 as its header says.
 
     The first picture of several. Alpha is straight: where a file holds colours multiplied by it, they are divided.
     Raises UserError like `still_header`, and if the pixels are damaged.
     """
     path = existing_file(path)
-    header = header or still_header(path)
+    header = still_header(path)
     if header.codec == "exr":
         rgb, alpha = _read_exr(path)
     elif header.bits == 16:

@@ -5,7 +5,6 @@ what it cannot hold at all is left out and said so.
 """
 
 import logging
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from seedvr2.io.sound import SoundEncoder, name_of_encoder
 from seedvr2.io.subtitles import TEXT_CODECS, TextTrack
 from seedvr2.io.tracks import CopiedTrack, Track, copied_stream, exact, header
 
-ALL_KINDS = ("audio", "subtitle", "attachment", "data", "video", "chapters", "tags")
 # Tags that tell of the old file, not of the film.
 STALE = ("encoder", "duration", "bps", "number_of_", "_statistics", "vendor_id", "major_brand", "minor_version",
          "compatible_brands", "handler_name", "rotate", "filename", "mimetype")  # fmt: skip
@@ -37,8 +35,7 @@ class StreamCopy:
     """The streams of `source` beside its pictures, written to `output` in step with these; a closed pass of constant
     memory. Create it after the picture stream and before the header of `output` is written.
 
-    `count` of the copied streams, `notes` on what changed or is missing, `reencoded` names of sound codecs. Raises
-    UserError if the source cannot be opened.
+    `notes` on what changed or is missing. Raises UserError if the source cannot be opened.
     """
 
     def __init__(
@@ -48,14 +45,12 @@ class StreamCopy:
         *,
         origin: Fraction,
         until: Fraction | None = None,
-        kinds: Sequence[str] = ALL_KINDS,
     ):
         """origin: the source's time, in seconds, that becomes 0; until: seconds of output at which everything ends."""
         self._input = open_source(source)
         self._source, self._output = source, output
         self._origin, self._until = origin, until
         self.notes: list[str] = []
-        self.reencoded: list[str] = []
         self._tracks: dict[int, Track] = {}
         self._times: dict[int, Unbroken] = {}
         self._suffix = {"matroska": ".mkv"}.get(output.format.name, f".{output.format.name}")
@@ -64,13 +59,10 @@ class StreamCopy:
                   "attachment": self._add_attachment, "data": self._leave_out_data}  # fmt: skip
         # Attachments have no number among the tracks of Matroska, so they come last.
         for stream in sorted(self._input.streams, key=lambda stream: stream.type == "attachment"):
-            if stream.type in kinds and stream.type in adders:
+            if stream.type in adders:
                 adders[stream.type](stream)
-        if "chapters" in kinds:
-            self._add_chapters()
-        if "tags" in kinds:
-            output.metadata.update(lasting_tags(self._input.metadata))
-        self.count = len(self._tracks)
+        self._add_chapters()
+        output.metadata.update(lasting_tags(self._input.metadata))
         self._packets = self._input.demux(*(self._input.streams[index] for index in self._tracks))
         self._packets = self._packets if self._tracks else iter(())
 
@@ -138,7 +130,6 @@ class StreamCopy:
             return
         encoder = SoundEncoder(stream, self._output)
         self._add(stream, encoder)
-        self.reencoded.append(codec)
         name = name_of_encoder(self._output.format.name)
         stereo = f" in stereo (it has {stream.channels} channels)" if encoder.loses_channels else ""
         self.notes.append(f"{codec} sound does not fit into {self._suffix}, so it is re-encoded as {name}{stereo}")

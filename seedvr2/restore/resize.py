@@ -1,10 +1,9 @@
-"""Sizes and resampling: the output size, bicubic resizing, padding, and the released model's area rule.
+"""Sizes and resampling: the output size, bicubic resizing, and padding.
 
-The released preprocessing scales to a target area and then crops to multiples of 16. `area_size` and `divisible_crop`
-keep that rule for comparisons; restoration itself pads instead, so that no content is lost.
+The released preprocessing scales to a target area and crops to multiples of 16, a rule that `evaluation/protocol.py`
+keeps for comparisons; restoration pads instead, so that no content is lost.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -25,15 +24,6 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
-
-
-class Crop(NamedTuple):
-    """A rectangle inside a picture, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 def parse_size(text: str) -> Size:
@@ -129,22 +119,3 @@ def pad_to_multiple(frame: torch.Tensor, multiple: int) -> torch.Tensor:
     """(3,H,W) with its last row and column repeated until both sides are multiples; crop to [:, :H, :W] to undo."""
     height, width = frame.shape[-2:]
     return F.pad(frame[None], (0, -width % multiple, 0, -height % multiple), mode="replicate")[0]
-
-
-def area_size(height: int, width: int, *, area: float) -> Size:
-    """The released rule: the size of about `area` pixels with the aspect ratio of height x width."""
-    factor = math.sqrt(area / (height * width))
-    return Size(round(height * factor), round(width * factor))
-
-
-def divisible_crop(height: int, width: int, *, multiple: int = 16) -> Crop:
-    """The released rule: the centred rectangle whose sides are the largest multiples that fit."""
-    inner_height, inner_width = height - height % multiple, width - width % multiple
-    return Crop(round((height - inner_height) / 2), round((width - inner_width) / 2), inner_height, inner_width)
-
-
-def area_resize(frames: torch.Tensor, *, area: float, multiple: int = 16) -> torch.Tensor:
-    """The released preprocessing of frames (T,3,H,W) in [0,1]: area resize, clamp, centre crop; result in [-1,1]."""
-    resized = bicubic(frames, area_size(*frames.shape[-2:], area=area)).clamp(0, 1)
-    top, left, height, width = divisible_crop(*resized.shape[-2:], multiple=multiple)
-    return resized[..., top : top + height, left : left + width] * 2 - 1

@@ -1,8 +1,11 @@
+import json
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from seedvr2.errors import UserError
 from seedvr2.evaluation.benchmark import Entry, find_entries, load_bench
@@ -17,8 +20,10 @@ from seedvr2.evaluation.protocol import (
     reduced,
     triples,
 )
+from seedvr2.restore.resize import bicubic as resized
 from tests.evaluation.miniatures import moving, reduced_by_4, write_folder, write_video
 
+ASSETS = Path(__file__).parents[1] / "assets"
 # LQ, enlarged, output, part of it, factor, GT: what the released transform was computed to do
 OFFICIAL = [
     ((180, 318), (722, 1276), (720, 1264), "4.0126", (720, 1272)),
@@ -49,6 +54,25 @@ def test_the_official_crop_reproduces_the_released_transform(lq, whole, target, 
         assert (shape.gt_size, shape.crop) == (gt, (0, 0, *gt))
     else:
         assert shape.crop == ((gt[0] - target[0]) // 2, (gt[1] - target[1]) // 2, *target)
+
+
+def test_the_official_crop_has_the_released_sizes_and_places():
+    cases = json.loads((ASSETS / "resize.json").read_text())
+    assert len(cases) == 72
+    for case in cases:
+        shape = geometry("official_crop", case["input"], None, 4, 1080, area=case["area"])
+        assert [list(shape.enlarged), list(shape.part)] == [case["resized"], case["crop"]], case
+
+
+@pytest.mark.parametrize(("name", "area"), [("down", 32 * 48), ("mixed", 35 * 35)])
+def test_the_official_crop_shows_the_released_pixels(name, area):
+    values = load_file(ASSETS / "resize_values.safetensors")
+    frames, expected = values[f"{name}.input"], values[f"{name}.output"]
+    shape = geometry("official_crop", frames.shape[-2:], None, 4, 1080, area=area)
+    top, left, height, width = shape.part
+    found = resized(frames, shape.enlarged).clamp(0, 1)[..., top : top + height, left : left + width] * 2 - 1
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 2e-6
 
 
 def test_the_official_crop_cuts_eight_lines_of_full_hd_and_says_where_it_misaligns():

@@ -70,7 +70,6 @@ def test_info_describes_the_stream(video):
         times = [pts for _, pts in opened.frames()]
     assert (info.width, info.height, info.frames, info.rate) == (WIDTH, HEIGHT, FRAMES, Fraction(24000, 1001))
     assert (info.codec, info.pixel_format, info.bits, info.rotation) == ("h264", "yuv420p", 8, 0)
-    assert not info.has_audio
     assert not info.is_high_dynamic_range
     assert np.allclose(np.diff(times) * float(info.time_base), 1001 / 24000)
 

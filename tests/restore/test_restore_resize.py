@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,8 @@ from seedvr2.errors import UserError
 from seedvr2.restore.resize import (
     LARGEST_SIDE,
     Size,
-    area_resize,
-    area_size,
     bicubic,
     check_size,
-    divisible_crop,
     pad_to_multiple,
     parse_size,
     resize_frame,
@@ -24,28 +20,11 @@ from seedvr2.restore.resize import (
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def test_area_rule_matches_the_released_sizes_and_crops():
-    cases = json.loads((ASSETS / "resize.json").read_text())
-    assert len(cases) == 72
-    for case in cases:
-        resized = area_size(*case["input"], area=case["area"])
-        assert list(resized) == case["resized"], case
-        assert list(divisible_crop(*resized)) == case["crop"], case
-
-
 @pytest.mark.parametrize("name", ["up", "down", "mixed"])
 def test_bicubic_matches_the_released_values(name):
     values = load_file(ASSETS / "resize_values.safetensors")
     expected = values[f"{name}.resized"]
     assert (bicubic(values[f"{name}.input"], Size(*expected.shape[-2:])) - expected).abs().max() <= 2e-6
-
-
-@pytest.mark.parametrize(("name", "area"), [("down", 32 * 48), ("mixed", 35 * 35)])
-def test_area_resize_matches_the_released_preprocessing(name, area):
-    values = load_file(ASSETS / "resize_values.safetensors")
-    result = area_resize(values[f"{name}.input"], area=area)
-    assert result.shape == values[f"{name}.output"].shape
-    assert (result - values[f"{name}.output"]).abs().max() <= 2e-6
 
 
 def test_resize_frame_keeps_values_when_the_size_stays():
