@@ -40,7 +40,7 @@ from seedvr2.evaluation.contract import Settings, versions
 from seedvr2.evaluation.footage import clips_in, read_clip
 from seedvr2.evaluation.metric import make_metrics
 from seedvr2.evaluation.runner import PACKAGES, hardware
-from seedvr2.io.files import whole
+from seedvr2.io.files import whole, write_json
 from seedvr2.models.codec import LatentCodec
 from seedvr2.training.validation import as_bytes
 from seedvr2.training.weights import load_network, read_metadata
@@ -117,8 +117,7 @@ def main() -> None:
             "seeds": by_seed,
         }
         if arguments.json:
-            with whole(arguments.json) as temporary:
-                temporary.write_text(json.dumps(result, indent=1) + "\n")
+            write_json(arguments.json, result)
 
 
 def parser() -> argparse.ArgumentParser:

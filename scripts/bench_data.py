@@ -50,7 +50,7 @@ from seedvr2.data.shapes import Shape
 from seedvr2.data.view import shrink_factor
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.evaluation.runner import commit
-from seedvr2.io.files import whole
+from seedvr2.io.files import write_json
 from seedvr2.randomness import numpy_generator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -266,8 +266,7 @@ def main() -> None:
         found = report(options, measure(options))
         slug = re.sub(r"[^a-z0-9]+", "_", found["hardware"].get("gpu", found["hardware"]["cpu"]).lower()).strip("_")
         path = options.output or ROOT / "docs" / "benchmarks" / f"data_{slug}.json"
-        with whole(path) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n")
+        write_json(path, found)
         print(json.dumps({name: found[name] for name in ("wall", "cpu", "our_mean_seconds")}, indent=1))
         print(path)
 

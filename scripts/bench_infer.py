@@ -43,7 +43,7 @@ from seedvr2.data.procedural import ProceduralClips
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.evaluation.runner import commit
 from seedvr2.io.encoding import choose_encoding
-from seedvr2.io.files import whole
+from seedvr2.io.files import write_json
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
 from seedvr2.models.vae.autoencoder import TIME
@@ -237,19 +237,13 @@ def main() -> None:
                 for row in rows[-len(options.stages) :]:
                     print(json.dumps(row), flush=True)
                 found = {**report(options, limits, dtype, rows), "convolutions": ways}
-                write(output, found)  # now: a long run may not see its end
+                write_json(output, found)  # now: a long run may not see its end
         del restorer
     if options.plot:
         found["scaling"] = report_scaling(rows, options.plot)
         print("\n".join(found["scaling"]))
-        write(output, found)
+        write_json(output, found)
     print(output)
-
-
-def write(path: Path, found: dict) -> None:
-    """Replace the report."""
-    with whole(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def parser() -> Parser:

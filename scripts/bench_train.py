@@ -11,7 +11,6 @@ process of its own.
 
 import argparse
 import itertools
-import json
 import platform
 import re
 import statistics
@@ -32,7 +31,7 @@ from seedvr2 import config
 from seedvr2.data.batch import Batch
 from seedvr2.errors import UserError, main_guard
 from seedvr2.evaluation.runner import commit
-from seedvr2.io.files import whole
+from seedvr2.io.files import write_json
 from seedvr2.models.dit import Trunk
 from seedvr2.models.patch import PATCH
 from seedvr2.parallel.mesh import Parallelism
@@ -236,8 +235,7 @@ def main() -> None:
         name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
         slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         path = options.output or ROOT / "docs" / "benchmarks" / f"train_{slug}.json"
-        with whole(path) as temporary:
-            temporary.write_text(json.dumps(report(options, peak, rows), indent=1) + "\n")
+        write_json(path, report(options, peak, rows))
         print(path)
 
 

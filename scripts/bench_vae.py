@@ -11,7 +11,6 @@ peak above what was in use before the call. Writes docs/benchmarks/vae_<vae>_<de
 import argparse
 import ctypes
 import gc
-import json
 import platform
 import re
 import statistics
@@ -26,7 +25,7 @@ import torch
 from provenance import processor
 
 from seedvr2.evaluation.runner import commit
-from seedvr2.io.files import whole
+from seedvr2.io.files import write_json
 from seedvr2.models.vae.autoencoder import TIME, VideoVAE
 from seedvr2.models.vae.blocks import FrameNorm
 from seedvr2.models.vae.causal import Carry, Fresh, History
@@ -77,8 +76,7 @@ def main() -> None:
             kernels[name] = found
             print(f"{name}: norm and SiLU of 64 MiB in one kernel {found['one']:.6f} s, in two {found['two']:.6f} s")
         told = {**facts(options, device), "convolutions": ways, "norm and SiLU": kernels, "results": results}
-        with whole(path) as part:  # now: a long run may not see its end
-            part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write_json(path, told)  # now: a long run may not see its end
 
 
 def arguments() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from seedvr2.errors import UserError, main_guard
-from seedvr2.io.files import whole
+from seedvr2.io.files import whole, write_json
 from seedvr2.models.released import read_state_dict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ def main() -> None:
         size = sum(path.stat().st_size for path in folder.iterdir())
         if size > LARGEST:
             raise UserError(f"the weights take {size} bytes: {LARGEST} are allowed")
-        (folder / "card.json").write_text(json.dumps(card(options, folder), indent=1) + "\n")
+        write_json(folder / "card.json", card(options, folder))
 
 
 def halve(source: Path, target: Path) -> None:

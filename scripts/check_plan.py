@@ -23,6 +23,7 @@ import provenance
 from seedvr2 import config, infer  # before torch: the package sets how PyTorch allocates
 from seedvr2.data.procedural import ProceduralClips
 from seedvr2.evaluation.runner import commit
+from seedvr2.io.files import write_json
 from seedvr2.io.images import write_image
 from seedvr2.io.media import open_media
 from seedvr2.io.writer import VideoWriter
@@ -109,7 +110,7 @@ def main() -> None:
     if options.report is not None:
         machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
         told = {"command": shlex.join(["python", "scripts/check_plan.py", *sys.argv[1:]]), "commit": commit()}
-        options.report.write_text(json.dumps({**told, "machine": machine, "cases": found}, indent=1) + "\n")
+        write_json(options.report, {**told, "machine": machine, "cases": found})
     sys.exit(max(abs(one["error"]) for one in found) > TOLERANCE)
 
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from seedvr2 import Restorer
 from seedvr2.errors import UserError, main_guard
 from seedvr2.evaluation.metric import make_metrics, score
-from seedvr2.io.files import whole
+from seedvr2.io.files import whole, write_json
 from seedvr2.io.media import open_media
 from seedvr2.models.vae.causal import Carry
 from seedvr2.restore.resize import Size, parse_size
@@ -153,8 +153,7 @@ def write_closeness(options: argparse.Namespace) -> None:
         print(path.name, rows[path.name])
     means = {name: round(float(np.mean([row[name] for row in rows.values()])), 3) for name in rows[path.name]}
     print("mean", means)
-    with whole(options.out / "closeness.json") as temporary:
-        temporary.write_text(json.dumps({"crop": options.crop, "psnr": rows, "mean": means}, indent=1) + "\n")
+    write_json(options.out / "closeness.json", {"crop": options.crop, "psnr": rows, "mean": means})
 
 
 def stacked(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:

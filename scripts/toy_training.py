@@ -27,7 +27,7 @@ from seedvr2.evaluation.footage import read_clip
 from seedvr2.flow.condition import pack, unpack
 from seedvr2.flow.sampler import euler
 from seedvr2.flow.timesteps import trailing
-from seedvr2.io.files import whole
+from seedvr2.io.files import whole, write_json
 from seedvr2.io.images import write_image
 from seedvr2.models.codec import LatentCodec
 from seedvr2.objectives.restoration import packed_field, plain_condition
@@ -200,8 +200,7 @@ def remember(path: Path, facts: Mapping[str, object]) -> None:
     if path.is_file() and (kept := json.loads(path.read_text())) != facts:
         wrong = next(name for name in facts if kept.get(name) != facts[name])
         raise UserError(f"{path.parent} was made with another {wrong} ({kept.get(wrong)}): use another folder")
-    with whole(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n")
+    write_json(path, facts)
 
 
 def model_folder(path: Path, generator: Path, vae: Path) -> Path:

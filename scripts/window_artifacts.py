@@ -14,7 +14,6 @@ stills.
 
 import argparse
 import itertools
-import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ from seedvr2.data.batch import Batch
 from seedvr2.errors import Parser, UserError, main_guard
 from seedvr2.evaluation.luma import luma
 from seedvr2.evaluation.runner import hardware
-from seedvr2.io.files import whole
+from seedvr2.io.files import write_json
 from seedvr2.io.images import write_image
 from seedvr2.models.windows import cuts
 from seedvr2.randomness import Draws
@@ -87,8 +86,7 @@ def main() -> None:
         }
         print(text(result))
         if arguments.json:
-            with whole(arguments.json) as temporary:
-                temporary.write_text(json.dumps(result, indent=1) + "\n")
+            write_json(arguments.json, result)
         if arguments.picture:
             write_image(
                 arguments.picture, picture({kind: one[TIMES[-1]][arguments.shown] for kind, one in made.items()})

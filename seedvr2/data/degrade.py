@@ -6,7 +6,6 @@ the whole clip, so it is held in memory; what would not fit is refused before it
 
 import argparse
 import hashlib
-import json
 import math
 import sys
 import time
@@ -26,7 +25,7 @@ from seedvr2.data.degradation.pipeline import Degradation
 from seedvr2.data.degradation.sheet import Cell, contact_sheet, summary
 from seedvr2.data.listing import frame_files
 from seedvr2.errors import Parser, UserError, main_guard, orderly_termination
-from seedvr2.io.files import disk_errors, whole
+from seedvr2.io.files import disk_errors, whole, write_json
 from seedvr2.io.images import is_image, read_image, write_image
 from seedvr2.io.reader import VideoInfo, existing_file, open_video
 from seedvr2.io.writer import VideoWriter, check_writable
@@ -227,8 +226,8 @@ def write(output: Path, lq: np.ndarray, clip: Clip) -> None:
 
 def write_facts(path: Path, facts: dict) -> None:
     """Write a JSON file whole; raises UserError if it cannot be written."""
-    with disk_errors(path), whole(path) as partial:
-        partial.write_text(json.dumps(facts, indent=1) + "\n")
+    with disk_errors(path):
+        write_json(path, facts)
 
 
 def report(arguments: argparse.Namespace, clip: Clip, lq: np.ndarray, record: list[dict]) -> dict:

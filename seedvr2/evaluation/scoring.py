@@ -23,7 +23,7 @@ from seedvr2.evaluation.metric import make_metrics
 from seedvr2.evaluation.protocol import Protocol, Triple, bicubic, enlarged, geometry_of, triples
 from seedvr2.evaluation.registration import offset_of, registered
 from seedvr2.evaluation.temporal import TemporalProfile
-from seedvr2.io.files import disk_errors, whole
+from seedvr2.io.files import disk_errors, write_json
 from seedvr2.io.images import write_image
 
 CROP = 192  # pixels per side
@@ -66,8 +66,8 @@ def score_clip(task: Task, *, beat: Callable[[], None] = lambda: None) -> str:
     """Score a clip and keep the result; returns why it could not be, empty if it could. `beat` is called per frame."""
     try:
         found = _scores(task, beat)
-        with disk_errors(task.record), whole(task.record) as partial:
-            partial.write_text(json.dumps(found, indent=1) + "\n")
+        with disk_errors(task.record):
+            write_json(task.record, found)
     except UserError as error:
         return str(error)
     return ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import uuid
@@ -33,6 +34,12 @@ def whole(path: Path, *, contended: bool = False) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         remove(temporary)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON, an item a line; the file appears when it is complete."""
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def remove(path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seedvr2.io.files import disk_errors, whole
+from seedvr2.io.files import disk_errors, write_json
 from seedvr2.io.writer import VideoWriter
 from seedvr2.restore.device import forget_peak, peak_memory
 from seedvr2.restore.film import Restores
@@ -55,8 +55,7 @@ def produce(
         peak = peak_memory(device)
         speed = {"seconds": sum(seconds.values()), "peak_mb": peak and peak / 1e6, "frames": count, "stages": seconds}
         told = {"key": key, "speed": speed, "bytes": path.stat().st_size, "at": time.time()}
-        with whole(record) as partial:
-            partial.write_text(json.dumps(told, indent=1) + "\n")
+        write_json(record, told)
     return speed
 
 
