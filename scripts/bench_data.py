@@ -16,7 +16,6 @@ import copy
 import functools
 import json
 import platform
-import re
 import statistics
 import sys
 import tempfile
@@ -34,7 +33,7 @@ import cv2
 import numpy as np
 import torch
 from plain_degradation import Cut, plain_pair
-from provenance import processor
+from provenance import processor, report_path
 from torch import Tensor
 
 from seedvr2 import config
@@ -53,7 +52,6 @@ from seedvr2.evaluation.runner import commit
 from seedvr2.io.files import write_json
 from seedvr2.randomness import numpy_generator
 
-ROOT = Path(__file__).resolve().parents[1]
 PIPELINES = {"ours": ("ours", True), "plain": ("plain", False), "plain_keeping_memory": ("plain", True)}
 
 
@@ -264,8 +262,7 @@ def main() -> None:
             size = options.height * 3 // 4 * 2, options.width * 2 // 3 * 2
             films(options.root, size, 4 * options.frames)
         found = report(options, measure(options))
-        slug = re.sub(r"[^a-z0-9]+", "_", found["hardware"].get("gpu", found["hardware"]["cpu"]).lower()).strip("_")
-        path = options.output or ROOT / "docs" / "benchmarks" / f"data_{slug}.json"
+        path = options.output or report_path("data", found["hardware"].get("gpu", found["hardware"]["cpu"]))
         write_json(path, found)
         print(json.dumps({name: found[name] for name in ("wall", "cpu", "our_mean_seconds")}, indent=1))
         print(path)

@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import platform
-import re
 import shlex
 import statistics
 import subprocess
@@ -36,6 +35,7 @@ import numpy as np
 import torch
 from bench_models import restorer_of, weights_of
 from limits import Device, chosen_device, clock
+from provenance import report_path
 from roofline import MODELS, PATHS, Clip, floors, on_path, stages
 from scaling import report_scaling
 
@@ -55,7 +55,6 @@ from seedvr2.restore.resize import Size, parse_size
 from seedvr2.restore.shot import ShotRestorer
 from seedvr2.restore.stream import decoded, encoded, windowed
 
-ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("encode", "generate", "decode", "all")
 CPU = torch.device("cpu")
 SHRINK = 4  # side of the output over that of the film
@@ -221,8 +220,7 @@ def main() -> None:
     device = pick_device(None if options.device == "auto" else options.device)
     if device.type == "cpu":
         give_back_at_once()  # as infer does, or what one run freed counts as memory of the next
-    slug = re.sub(r"[^a-z0-9]+", "_", limits.name.lower()).strip("_")
-    output = options.output or ROOT / "docs" / "benchmarks" / f"infer_{slug}.json"
+    output = options.output or report_path("infer", limits.name)
     rows, asked, ways = [], options.baseline, ways_of(device)
     for model in options.models:
         restorer = restorer_of(model, options, device, DTYPES[dtype])

@@ -12,7 +12,6 @@ process of its own.
 import argparse
 import itertools
 import platform
-import re
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from provenance import report_path
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -41,7 +41,6 @@ from seedvr2.randomness import Draws
 from seedvr2.training.plan.work import clip_flops
 from seedvr2.training.speed import product_rate
 
-ROOT = Path(__file__).resolve().parents[1]
 SIZES = {
     "3b": ["model=3b", "prompts=released", "vae=released"],
     "7b": ["model=7b", "prompts=released", "vae=released"],
@@ -233,8 +232,7 @@ def main() -> None:
             rows.append(row(case, peak))
             print({key: rows[-1][key] for key in rows[-1] if key not in ("size", "device", "steps")}, flush=True)
         name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-        slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        path = options.output or ROOT / "docs" / "benchmarks" / f"train_{slug}.json"
+        path = options.output or report_path("train", name)
         write_json(path, report(options, peak, rows))
         print(path)
 

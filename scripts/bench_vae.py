@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from provenance import processor
+from provenance import chip, report_path
 
 from seedvr2.evaluation.runner import commit
 from seedvr2.io.files import write_json
@@ -31,12 +31,11 @@ from seedvr2.models.vae.blocks import FrameNorm
 from seedvr2.models.vae.causal import Carry, Fresh, History
 from seedvr2.models.vae.inference import LADDER, InferenceVAE, Tiling
 from seedvr2.models.vae.inference.norm import Source
-from seedvr2.restore.device import ways_of
+from seedvr2.restore.device import DTYPES, ways_of
 from seedvr2.training.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "seedvr2" / "assets" / "tiny" / "vae.safetensors"
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 UNITS = {"wall": "seconds", "processor": "seconds", "peak": "bytes"}
 Variants = dict[str, tuple[VideoVAE | InferenceVAE, Tiling | None]]
 
@@ -47,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     torch.backends.cudnn.allow_tf32 = False  # fp32 is measured as such
-    path = options.out or ROOT / "docs" / "benchmarks" / f"vae_{options.vae}_{label(device)}.json"
+    path = options.out or report_path(f"vae_{options.vae}", chip(is_gpu=device.type == "cuda"))
     results, ways, kernels = [], {}, {}
     for name in options.dtypes:
         torch.manual_seed(0)
@@ -232,17 +231,15 @@ def facts(options: argparse.Namespace, device: torch.device) -> dict:
     return {
         "command": " ".join(["python", "scripts/bench_vae.py", *sys.argv[1:]]),
         "commit": commit(),
-        "hardware": {"machine": platform.machine(), "device": label(device), "threads": options.threads},
+        "hardware": {
+            "machine": platform.machine(),
+            "device": chip(is_gpu=device.type == "cuda"),
+            "threads": options.threads,
+        },
         "versions": {name: version(name) for name in ("seedvr2", "torch")},
         "clip": [options.frames, options.height, options.width],
         "repeats": options.repeats,
     }
-
-
-def label(device: torch.device) -> str:
-    """The device in letters, digits and underscores."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-import provenance
+from provenance import chip
 
 from seedvr2 import config, infer  # before torch: the package sets how PyTorch allocates
 from seedvr2.data.procedural import ProceduralClips
@@ -108,7 +108,11 @@ def main() -> None:
         sizes = f"{told['foretold'] / 1e6:7.0f} MB {told['measured'] / 1e6:7.0f} MB {error:+7.1%}"
         print(f"{number} {name:55} {sizes}  {told['seconds foretold']:6.1f} s {told['seconds']:6.1f} s", flush=True)
     if options.report is not None:
-        machine = {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+        machine = {
+            "processor": chip(is_gpu=torch.cuda.is_available()),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
         told = {"command": shlex.join(["python", "scripts/check_plan.py", *sys.argv[1:]]), "commit": commit()}
         write_json(options.report, {**told, "machine": machine, "cases": found})
     sys.exit(max(abs(one["error"]) for one in found) > TOLERANCE)
@@ -178,11 +182,6 @@ def resident() -> int:
     """Bytes of this process in memory."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
-
-
-def processor() -> str:
-    """What it ran on."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else provenance.processor()
 
 
 if __name__ == "__main__":
