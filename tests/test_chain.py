@@ -52,6 +52,25 @@ def test_every_stage_leaves_its_networks_and_metrics(run):
     assert list((run / "apt" / "samples").iterdir())
 
 
+def test_the_configuration_of_a_run_is_that_of_what_trained_it(run, tmp_path, capsys):
+    shutil.copytree(run / "vae", tmp_path / "run/vae")
+    one = [*SHORT, f"run.dir={tmp_path / 'run'}", "~stages.base", "~stages.distill", "~stages.apt"]
+    train.main(one)
+    assert not (tmp_path / "run/config.yaml").exists(), "nothing was trained"
+    base = [part for part in one if part != "~stages.base"] + ["stages.base.iterations=1"]
+    with pytest.raises(SystemExit):
+        train.main([*base, "data=video_720p", "data.root=/nosuch"])
+    assert not (tmp_path / "run/config.yaml").exists(), "nothing could be trained"
+    train.main(base)
+    before = (tmp_path / "run/config.yaml").read_text()
+    (tmp_path / "run/config.1.yaml").write_text("older")
+    shutil.rmtree(tmp_path / "run/base/final")
+    train.main([*base, "run.keep=3"])
+    assert "kept as config.2.yaml" in capsys.readouterr().out
+    texts = [(tmp_path / f"run/config{number}.yaml").read_text() for number in (".1", ".2", "")]
+    assert texts == ["older", before, before.replace("keep: 2", "keep: 3")]
+
+
 def test_half_precision_trains_nearly_the_same_and_not_the_same(run, tmp_path):
     shutil.copytree(run / "vae", tmp_path / "run/vae")
     rest = ["~stages.distill", "~stages.apt", "stages.base.preview_every=0"]

@@ -93,7 +93,8 @@ def preset(name: str) -> dict:
             raise UserError(f"--preset {name} is no YAML file ({' '.join(str(error).split())}); correct it") from error
     known = sorted(path.stem for path in (config.folder() / "degradation").glob("*.yaml"))
     if name not in known:
-        raise UserError(f"--preset {name} does not exist; use one of {', '.join(known)} or the path of a .yaml file")
+        wrong = "is no .yaml file" if Path(name).is_file() else "does not exist"
+        raise UserError(f"--preset {name} {wrong}; use one of {', '.join(known)} or the path of a .yaml file")
     return config.plain(config.load(f"degradation/{name}"))["degradation"]
 
 

@@ -89,7 +89,8 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     if image_format is None:
         raise UserError(f"{path.name} does not end in an image suffix; use .png, .jpg, .webp or .tif")
     if not path.parent.is_dir():
-        raise UserError(f"the folder {path.parent} does not exist; create it first")
+        wrong = "is a file; give a folder" if path.parent.exists() else "does not exist; create it first"
+        raise UserError(f"the folder {path.parent} {wrong}")
     assert image.dtype == np.uint8, f"images are written from uint8, not {image.dtype}"
     options = {"quality": JPEG_QUALITY} if image_format in ("JPEG", "WEBP") else {}
     partial = path.with_name(path.name + ".part")

@@ -88,7 +88,8 @@ def check_writable(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"{path} is a folder; give a file name")
     if not path.parent.is_dir():
-        raise UserError(f"the folder {path.parent} does not exist; create it first")
+        wrong = "is a file; give a folder" if path.parent.exists() else "does not exist; create it first"
+        raise UserError(f"the folder {path.parent} {wrong}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(f"the folder {path.parent} is not writable; choose another place")
 

@@ -38,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
     add("--cfg", type=float, help="guidance of multi-step models, 1: none, else twice the time (default: the model's)")
     add("--cfg-rescale", type=float, help="share from 0 to 1 of the guided spread that is taken back (default 0)")
     add("--fidelity", type=float, help="0 (vivid) to 1 (faithful), for models with two ends (default: the model's)")
-    add("--color-fix", choices=tuple(COLOR_FIXES), help="default: the model's; wavelet for released ones, else grey")
+    add(
+        "--color-fix",
+        choices=tuple(COLOR_FIXES),
+        help="default: the model's; grey for those that you train",
+    )
     add("--posterior", choices=POSTERIORS, default="sample", help="of the autoencoder (default sample)")
     add("--vae", choices=VAES, default="fast", help="the autoencoder as fast as can be, or as in training")
     add("--device", help="cpu, cuda, cuda:1, mps, xpu, ... (default: the accelerator if there is one)")

@@ -15,7 +15,7 @@ from seedvr2.data.pairs import Pairs
 from seedvr2.data.shapes import Shape
 from seedvr2.errors import UserError
 from seedvr2.models.codec import LatentCodec
-from seedvr2.models.vae.autoencoder import Posterior
+from seedvr2.models.vae.autoencoder import SPACE, TIME, Posterior
 from seedvr2.objectives.objective import Recipe
 from seedvr2.parallel.runtime import Runtime
 from seedvr2.training.builder import ModelBuilder
@@ -87,13 +87,16 @@ def encode_shards(
         samples = dict(zip(map(name_of, sizes), counts, strict=True))
     path = Path(weights)
     facts = {"samples": samples, "draws": draws, "per_shard": per_shard, "seed": seed, "dtype": dtype}
-    cache = LatentCache.create(output, {**facts, **origin(data, path)})
     network = ModelBuilder(runtime, seed, "cache")("vae", vae, path, trainable=False)
+    cache = LatentCache.create(output, {**facts, **origin(data, path)})  # when nothing can be wrong any more
     codec = LatentCodec(network, chunk=chunk)
     shapes = {size: next(shape for shape in pairs.shapes if shape.size == size) for size in sizes}
     tasks = [(size, number, shard) for size in sizes for number, shard in enumerate(cache.shards(size))]
     mine = [task for task in tasks[rank::world] if not task[2].is_file()]
-    say(f"{len(mine)} of {len(tasks[rank::world])} shards to encode" + (f" on rank 0 of {world}" if world > 1 else ""))
+    clip = {size: bytes_of(size, network.latent_channels, versions=1 + draws, dtype=DTYPES[dtype]) for size in sizes}
+    space = sum(clip[size] * len(cache.numbers(size, number)) for size, number, _ in mine)
+    place = f" on rank 0 of {world}" if world > 1 else ""
+    say(f"{len(mine)} of {len(tasks[rank::world])} shards to encode{place}, {space / 1e9:.1f} GB")
     requests = [[Request(n, shapes[size])] for size, number, _ in mine for n in cache.numbers(size, number)]
     drawer = Drawer(pairs, seed=seed, draws=draws)
     drawn = lists_of_samples(drawer.draw, requests, pairs=pairs, workers=workers, failures=Failures(failures))
@@ -106,6 +109,13 @@ def encode_shards(
             progress.add(1, len(hq) * (1 + len(lqs)))
         cache.write(shard, found, records)
     return cache
+
+
+def bytes_of(size: tuple[int, int, int], channels: int, *, versions: int, dtype: torch.dtype) -> int:
+    """What the posteriors of a clip (frames, height, width) and its degraded versions take in a cache."""
+    frames, height, width = size
+    positions = (1 + (frames - 1) // TIME) * (height // SPACE) * (width // SPACE)
+    return versions * 2 * channels * positions * dtype.itemsize
 
 
 @torch.no_grad()

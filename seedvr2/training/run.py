@@ -1,6 +1,9 @@
 """A run: its folder, its settings, and the wish to stop early."""
 
+import contextlib
+import itertools
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -50,12 +53,15 @@ class Run:
         self.half = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         self.threads = threads
         self.main = True
+        self.config: dict | None = None
         self.interrupted = 0  # the number of the signal that asked for an end
 
     def start(self, config: dict, *, main: bool = True) -> None:
-        """Make the folder and write the resolved config (the main process), watch for SIGTERM and SIGINT."""
+        """Make the folder (the main process), watch for SIGTERM and SIGINT. config: resolved, for `record`."""
+        self.config = config
         if main:
-            self._make_folder(config)
+            with self._writing():
+                self.folder.mkdir(parents=True, exist_ok=True)
         if self.threads:
             torch.set_num_threads(self.threads)
         if self.device.type == "cpu":
@@ -68,16 +74,26 @@ class Run:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._interrupt)
 
-    def _make_folder(self, config: dict) -> None:
-        path = self.folder / "config.yaml"
-        text = yaml.safe_dump(config, sort_keys=False)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+    def record(self) -> None:
+        """Write config.yaml, when networks and data are there to be trained (the main process); what trained the run
+        before stays as config.1.yaml, config.2.yaml, ...
+        """
+        if self.config is None or not self.main:
+            return
+        path, text = self.folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False)
+        with self._writing():
             if path.is_file() and path.read_text() != text:
-                print(f"note: the configuration is not the one {path} was started with, kept as config.old.yaml")
-                path.replace(path.with_name("config.old.yaml"))
+                names = (self.folder / f"config.{number}.yaml" for number in itertools.count(1))
+                kept = next(name for name in names if not name.exists())
+                print(f"note: the configuration is not the one {path} was started with, kept as {kept.name}")
+                path.replace(kept)
             with whole(path) as temporary:
                 temporary.write_text(text)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"run.dir {str(self.folder)!r} cannot be written ({error.strerror}): choose another folder"

@@ -73,6 +73,7 @@ class Trainer:
         build = ModelBuilder(self.runtime, self.run.seed, stage.name, half=self.run.half)
         objective = stage.objective(build=build, weights=weights, iterations=stage.iterations)
         feed = stage.feed(build=build, weights=weights, seed=self.run.seed, stage=stage.name, memory=memory)
+        self.run.record()
         kept = {"keep": self.run.keep, "archive_every": self.run.archive_every}
         checkpoint = Checkpointer(folder / "checkpoints", objective.stateful, **kept, group=self.writers)
         try:

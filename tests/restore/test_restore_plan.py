@@ -219,7 +219,7 @@ def test_memory_is_read_and_written():
     assert parse_memory("24GB") == parse_memory("24g") == 24 * 10**9
     assert parse_memory("7.5 GiB") == 7.5 * 10**9
     assert write_memory(24e9) == "24.0 GB"
-    for text in ("", "much", "0", "-3GB", "12X"):
+    for text in ("", "much", "0", "-3GB", "12X", "24"):
         with pytest.raises(UserError, match="--max-memory"):
             parse_memory(text)
     give_back_at_once()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from seedvr2 import config
 from seedvr2.errors import UserError
@@ -17,7 +18,7 @@ from seedvr2.parallel.runtime import Runtime
 from seedvr2.randomness import seed_of, torch_generator
 from seedvr2.training.builder import ModelBuilder
 from seedvr2.training.catalogue import Catalogue
-from seedvr2.training.encoding import encode_shards
+from seedvr2.training.encoding import DTYPES, bytes_of, encode_shards
 from seedvr2.training.feed import LatentFeed
 from seedvr2.training.latent_cache import LatentCache, origin
 from seedvr2.training.weights import export, load_network
@@ -74,6 +75,20 @@ def feed(vaes, cache, *, recipe=None, vae=1, **settings) -> LatentFeed:
     build = ModelBuilder(Runtime(Parallelism(), torch.device("cpu")), 0, "base")
     given = {"pairs": recipe or data(), "vae": vaes[0], "build": build, "weights": weights}
     return LatentFeed(**given, seed=1, stage="base", memory={}, cache=str(cache.folder), **settings)
+
+
+def test_the_space_foretold_is_that_of_the_tensors(cache, vaes):
+    shards = [load_file(path) for path in cache.folder.glob("*.safetensors")]
+    found = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+    how = {"versions": 1 + SETTINGS["draws"], "dtype": DTYPES[SETTINGS["dtype"]]}
+    assert found == sum(cache.count(size) * bytes_of(size, 16, **how) for size in SIZES)
+
+
+def test_a_mistake_leaves_no_cache_behind(vaes, tmp_path):
+    torch.save({"nothing": torch.ones(1)}, tmp_path / "wrong.pth")
+    with pytest.raises(UserError):
+        fill(tmp_path / "cache", (vaes[0], tmp_path / "wrong.pth"))
+    assert not (tmp_path / "cache").exists()
 
 
 def contents(folder) -> dict[str, bytes]:
