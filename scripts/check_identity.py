@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from seedvr2 import infer
-from seedvr2.errors import UserError
+from seedvr2.errors import UserError, main_guard
 from seedvr2.io.media import MediaInfo, find_media, open_media
 from seedvr2.io.picture import Picture
 from seedvr2.io.planes import at_depth
@@ -112,4 +112,5 @@ def others(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    with main_guard("check_identity"):
+        main()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seedvr2.errors import main_guard
 from seedvr2.io.media import open_media
 
 
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--infer", default="", help="further arguments of infer, as one string")
     options = parser.parse_args()
+    with open_media(options.clip):  # or it is the user's mistake
+        pass
     more = shlex.split(options.infer)
     wrong = False
     print("dtype  processes  worst  differing", flush=True)
@@ -52,4 +55,5 @@ def restored(clip: Path, output: Path, world: int, settings: list[str]) -> np.nd
 
 
 if __name__ == "__main__":
-    main()
+    with main_guard("check_ranks"):
+        main()

@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from seedvr2.errors import main_guard
 from seedvr2.io.media import open_media
 
 
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of death")
     options, more = parser.parse_known_args()
+    with open_media(options.input):  # or it is the user's mistake
+        pass
     moments = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, name) for name in ("whole.mkv", "broken.mkv")]
@@ -77,4 +80,5 @@ def packets(path: Path) -> list[bytes]:
 
 
 if __name__ == "__main__":
-    main()
+    with main_guard("check_restart"):
+        main()

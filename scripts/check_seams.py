@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seedvr2.errors import main_guard
 from seedvr2.io.media import open_media
 from seedvr2.models.vae.autoencoder import TIME
 from seedvr2.restore.loading import window_latents
@@ -69,4 +70,5 @@ def jumps(clip: Path, restorer, options: argparse.Namespace) -> list[float]:
 
 if __name__ == "__main__":
     torch.set_grad_enabled(False)
-    main()
+    with main_guard("check_seams"):
+        main()

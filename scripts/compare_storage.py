@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from seedvr2.data.procedural import ProceduralClips
+from seedvr2.errors import main_guard
 from seedvr2.models.codec import LatentCodec
 from seedvr2.models.storage import STORAGES, store
 from seedvr2.restore.generation import Generation
@@ -59,4 +60,5 @@ def report(what: str, found: tuple[torch.Tensor, ...], expected: tuple[torch.Ten
 
 
 if __name__ == "__main__":
-    main()
+    with main_guard("compare_storage"):
+        main()

@@ -3,6 +3,7 @@
 # DIR holds the files of docs/tiny_data.md. The decoder learns beside the generator. Killed, the same command goes on.
 # Generators learn in bf16. The autoencoder learns in fp32: it starts as a codec whose large constants bf16 blurs.
 set -euo pipefail
+[ $# = 2 ] || { echo "usage: bash scripts/train_tiny.sh DIR RUN" >&2; exit 2; }
 data=$1 run=$2 python=${PYTHON:-python}
 vae=$run/vae/final/vae.safetensors
 cached=() ends=() # latents are made once
