@@ -8,6 +8,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -180,4 +181,7 @@ def _wording(annotation) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or (_one_line(error.__cause__) if error.__cause__ else type(error).__name__)
+    text = " ".join(str(error).split()).split(" Config search path:")[0]
+    advice = r"there is no key '\1': check its spelling, or add it with \2"
+    text = re.sub(r"Could not override '(.+?)'\. To append to your config use (\S+)", advice, text)
+    return text or (_one_line(error.__cause__) if error.__cause__ else type(error).__name__)

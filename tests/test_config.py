@@ -218,6 +218,13 @@ def test_missing_values_are_named():
         config.build({"_target_": "seedvr2.objectives.adversarial.Term", "weight": 1.0})
 
 
+def test_keys_and_options_that_do_not_exist_are_told_in_plain_words():
+    with pytest.raises(UserError, match=r"there is no key 'stages\.apt\.iteration': check its spelling"):
+        settings("+experiment=debug", "stages.apt.iteration=3")
+    with pytest.raises(UserError, match=r"'model/9b'.*3b 7b debug tiny$"):
+        settings("+experiment=debug", "model=9b")
+
+
 def test_unknown_top_level_keys_are_named():
     with pytest.raises(UserError, match="'extra'"):
         train.build(settings("+experiment=debug", "+extra=1"))
