@@ -103,7 +103,7 @@ def parameters(path: Path) -> int:
 
 def data_list() -> list[dict[str, str]]:
     """Rows of the first table of docs/tiny_data.md."""
-    lines = (ROOT / "docs" / "tiny_data.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "tiny_data.md").read_text().split("\n## ")[0].splitlines()
     rows = [
         [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")
     ]
