@@ -10,7 +10,7 @@ import torch
 
 from seedvr2.errors import UserError
 
-_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS = {"B": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BLOCK = 4 << 20  # bytes from which a block of host memory is of its own: more than most of a strip's tensors
 _MMAP_THRESHOLD = -3  # of mallopt
 _PHRASES = (
@@ -23,11 +23,11 @@ _PHRASES = (
 
 
 def parse_memory(text: str) -> int:
-    """Bytes of a size such as 24GB, 800MB or 7.5G; raises UserError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])I?B?", text.strip().upper())
+    """Bytes of a size such as 24GB, 800MB or 7.5G (a unit must be there); raises UserError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]I?B?)", text.strip().upper())
     if found is None or not float(found[1]):
         raise UserError(f"--max-memory {text} is not an amount of memory; write for instance 24GB")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(float(found[1]) * _UNITS[found[2][0]])
 
 
 def write_memory(size: float) -> str:

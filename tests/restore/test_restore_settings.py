@@ -94,7 +94,7 @@ def test_a_plan_is_obeyed(tmp_path, capsys):
     assert least.settings.window < first.settings.window
     made = []
     for name, how in {
-        "less": ("--max-memory", least.needed),
+        "less": ("--max-memory", f"{least.needed}B"),
         "asked": ("--window", 4 * least.settings.window - 3),
     }.items():
         output = tmp_path / f"{name}.mkv"
